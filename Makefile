@@ -1,0 +1,60 @@
+# Lightsout: `make` (or `make help`) lists what there is.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
+# Some images forbid bytecode, and pay for it at each start of Python.
+unexport PYTHONDONTWRITEBYTECODE
+PYTEST := pytest -q
+SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+
+.PHONY: help
+help:  ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup:  ## Install everything for AWS: .venv with pinned packages, ssh, rsync
+	@tools/setup aws
+
+.PHONY: setup-local
+setup-local:  ## The same, and the local cloud and the test tools (podman included)
+	@tools/setup local
+
+.PHONY: demo
+demo: setup-local  ## The whole job on the local cloud, no AWS account needed; Ctrl-C is safe
+	@python -m tools.demo
+
+.PHONY: test
+test: setup-local  ## All tests: lint, units, Molecule, and the flows on the local cloud
+	@$(MAKE) --no-print-directory lint
+	@$(PYTEST) tests/unit tests/contract
+	@$(MAKE) --no-print-directory molecule
+	@$(PYTEST) tests/integration tests/flows
+
+.PHONY: lint
+lint: setup-local  ## ansible-lint (profile production), yamllint, ruff
+	@yamllint --strict .
+	@ruff check --quiet .
+	@ruff format --check --quiet .
+	@ansible-lint --quiet
+
+.PHONY: molecule
+molecule: setup-local  ## Each role's Molecule scenarios (one: make molecule SCENARIOS=jupyter)
+	@eval "$$(python -m localcloud podman-env)"; \
+	for scenario in $(SCENARIOS); do molecule test --scenario-name "$$scenario"; done
+
+.PHONY: docs
+docs: setup-local  ## Write the variable tables of the roles' READMEs from their argument specs
+	@python -m tools.role_docs
+
+.PHONY: lock
+lock: setup-local  ## Renew the locked requirements from requirements*.in
+	@for file in requirements requirements-dev; do \
+	  uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.12 \
+	    --custom-compile-command "make lock" "$$file.in" -o "$$file.txt"; done
+
+.PHONY: clean
+clean:  ## Stop the local cloud and remove all that was made here (AWS and your results stay untouched)
+	@if [ -x .venv/bin/python ]; then python -m localcloud stop || true; fi
+	@rm -rf .venv .lightsout .cache .ansible .pytest_cache .ruff_cache .hypothesis dist
+	@echo "Clean. Results, if any, are still in results/."
