@@ -11,7 +11,7 @@ short_description: A run that reads like a story
 version_added: 0.1.0
 description:
   - Prints what changed, what failed, what took long, and what the playbook wants to tell; nothing else.
-  - On a terminal the task in progress is shown on a line of its own, with the seconds it has taken so far, and replaced by the next.
+  - On a terminal the task in progress is shown on a line of its own, with the seconds it has taken so far.
   - A failure is one line with the module's own message.
   - With C(-v) and more it behaves exactly like P(ansible.builtin.default#callback).
 extends_documentation_fragment:

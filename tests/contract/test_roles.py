@@ -11,16 +11,7 @@ from tools import role_docs
 
 ROOT = role_docs.ROOT
 ROLES = sorted(p for p in (ROOT / "roles").iterdir() if p.is_dir())
-TYPES = {
-    "str": str,
-    "int": int,
-    "bool": bool,
-    "list": list,
-    "dict": dict,
-    "float": (int, float),
-    "path": str,
-    "raw": object,
-}
+TYPES = {"str": str, "path": str, "int": int, "float": (int, float), "bool": bool, "list": list, "dict": dict}
 
 role = pytest.mark.parametrize("role", ROLES, ids=lambda p: p.name)
 
@@ -49,9 +40,7 @@ def test_spec_and_defaults_agree_by_key_value_and_type(role: Path) -> None:
     for name, value in documented.items():
         if isinstance(value, str) and "{{" in value:
             continue  # computed: its type is known only in a run
-        assert isinstance(value, TYPES[options[name].get("type", "str")]), (
-            f"{name}: {value!r} is no {options[name]['type']}"
-        )
+        assert isinstance(value, TYPES[options[name]["type"]]), f"{name} is no {options[name]['type']}"
 
 
 @role
@@ -90,6 +79,4 @@ def test_role_has_a_molecule_scenario(role: Path) -> None:
     names = {name.strip() for line in tested for name in line.split(",")} | {
         p.parent.name for p in (ROOT / "molecule").glob("*/molecule.yml")
     }
-    assert role.name in names, (
-        f"no Molecule scenario tests {role.name} (a scenario of its name, or a line `# tests: {role.name}`)"
-    )
+    assert role.name in names, f"{role.name}: no scenario has its name or a line `# tests: {role.name}`"
