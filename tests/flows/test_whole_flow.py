@@ -1,0 +1,158 @@
+"""The main job from nothing to nothing on the local cloud, as `make demo` runs it, with the questions a user would ask."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import boto3
+import pytest
+
+from tests.helpers.jupyter_client import LoginRefused, run_cell
+from tests.helpers.playbook import ROOT, play
+
+PROJECT = "flow"
+JOB = "rerank"
+PASSWORD = "correct horse 'battery' \"staple\" ünïcode"
+MINE = [{"Name": "tag:lightsout:project", "Values": [PROJECT]}]
+
+pytestmark = [pytest.mark.cloud, pytest.mark.timeout(1500)]
+
+
+@pytest.fixture(scope="module")
+def flow(cloud, tmp_path_factory):
+    """Runs playbooks on this module's project; keys and results go to a folder of its own."""
+    keys = tmp_path_factory.mktemp("keys")
+
+    def run(name: str, *arguments: str, **variables):
+        return play(
+            name,
+            {**cloud.env, "LIGHTSOUT_JUPYTER_PASSWORD": PASSWORD},
+            *arguments,
+            settings=cloud.settings,
+            lightsout_project=PROJECT,
+            lightsout_key_directory=str(keys),
+            **variables,
+        )
+
+    run.keys = keys
+    run.ec2 = boto3.client(
+        "ec2",
+        endpoint_url=cloud.env["AWS_ENDPOINT_URL"],
+        aws_access_key_id=cloud.env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=cloud.env["AWS_SECRET_ACCESS_KEY"],
+        region_name=cloud.env["AWS_REGION"],
+    )
+    yield run
+    run("teardown", teardown_confirm=False)
+
+
+def machines(flow) -> list[dict]:
+    """The project's machines that live, as EC2 describes them."""
+    found = flow.ec2.describe_instances(Filters=MINE)["Reservations"]
+    return [i for r in found for i in r["Instances"] if i["State"]["Name"] not in {"terminated", "shutting-down"}]
+
+
+def ssh(flow, command: str) -> str:
+    """What the machine's shell answers."""
+    (machine,) = machines(flow)
+    options = ["-o", "IdentitiesOnly=yes", "-o", f"HostKeyAlias={machine['InstanceId']}", "-o", "BatchMode=yes"]
+    options += ["-o", f"UserKnownHostsFile={flow.keys / 'known_hosts'}", "-i", str(flow.keys / f"{PROJECT}.pem")]
+    target = f"ubuntu@{machine['PublicIpAddress']}"
+    return subprocess.run(["ssh", *options, target, command], check=True, capture_output=True, text=True).stdout
+
+
+class TestFlow:
+    """In the order of the day; each test stands on the ones before it."""
+
+    def test_check_creates_nothing_and_names_the_price(self, flow) -> None:
+        run = flow("check")
+        assert not machines(flow)
+        assert "us-east-1" in run.output and "USD" in run.output
+
+    def test_provision_in_check_mode_creates_nothing(self, flow) -> None:
+        flow("provision", "--check")
+        assert not machines(flow)
+        assert not flow.ec2.describe_key_pairs(Filters=MINE)["KeyPairs"]
+
+    def test_provision_makes_one_tagged_encrypted_imdsv2_machine(self, flow) -> None:
+        flow("provision")
+        (machine,) = machines(flow)
+        assert machine["MetadataOptions"]["HttpTokens"] == "required"
+        (volume,) = flow.ec2.describe_volumes(Filters=MINE)["Volumes"]
+        assert (volume["Encrypted"], volume["VolumeType"], volume["Size"]) == (True, "gp3", 30)
+        assert (flow.keys / f"{PROJECT}.pem").stat().st_mode & 0o777 == 0o400
+
+    def test_second_provision_changes_nothing(self, flow) -> None:
+        (before,) = machines(flow)
+        run = flow("provision")
+        assert set(run.changed.values()) == {0}, run.output
+        (after,) = machines(flow)
+        assert after["InstanceId"] == before["InstanceId"]
+
+    def test_configure_in_check_mode_changes_nothing_on_a_fresh_machine(self, flow) -> None:
+        flow("configure", "--check")
+        assert ssh(flow, "ls -d /opt/anaconda3 2>/dev/null || echo none").strip() == "none"
+
+    def test_configure_then_again_changes_nothing(self, flow) -> None:
+        flow("configure")
+        run = flow("configure")
+        assert set(run.changed.values()) == {0}, run.output
+
+    def test_configure_in_check_mode_sees_nothing_to_change_on_a_converged_machine(self, flow) -> None:
+        run = flow("configure", "--check", "--diff")
+        assert set(run.changed.values()) == {0}, run.output
+        assert PASSWORD not in run.output
+
+    def test_jupyter_runs_a_cell_over_verified_tls_and_refuses_a_wrong_password(self, flow, tmp_path) -> None:
+        (machine,) = machines(flow)
+        certificate = tmp_path / "jupyter.pem"
+        certificate.write_text(ssh(flow, "cat /etc/jupyter/tls/certificate.pem"))
+        url = f"https://{machine['PublicIpAddress']}:8888"
+        assert run_cell(url, PASSWORD, str(certificate), "print(6 * 7)").strip() == "42"
+        with pytest.raises(LoginRefused):
+            run_cell(url, PASSWORD + "x", str(certificate), "print(6 * 7)")
+
+    def test_train_outlives_the_controller_and_results_come_back(self, flow) -> None:
+        job = {"training_job": JOB, "training_source": "examples/reranker", "training_command": "python train.py"}
+        flow("train", "--check", **job)
+        flow("train", **job)
+        subprocess.run(["pkill", "-f", f"ssh.*{flow.keys}"], check=False)  # the laptop is closed
+        flow("logs", training_job=JOB, training_logs_follow=True)
+        assert "succeeded" in flow("jobs").output
+        again = flow("train", **job)
+        assert set(again.changed.values()) == {0}, again.output
+        flow("fetch", training_job=JOB)
+        metrics = json.loads(next((ROOT / "results" / PROJECT / JOB).rglob("metrics.json")).read_text())
+        assert any("mrr" in key.lower() for key in metrics)
+        assert set(flow("fetch", training_job=JOB).changed.values()) == {0}
+
+    def test_stop_and_start_keep_the_disk_and_the_jobs(self, flow) -> None:
+        (before,) = machines(flow)
+        flow("stop")
+        assert machines(flow)[0]["State"]["Name"] == "stopped"
+        assert set(flow("stop").changed.values()) == {0}
+        flow("start")
+        (after,) = machines(flow)
+        assert (after["InstanceId"], after["State"]["Name"]) == (before["InstanceId"], "running")
+        assert "succeeded" in flow("jobs").output
+        assert "running" in flow("status").output
+
+    def test_teardown_in_check_mode_deletes_nothing(self, flow) -> None:
+        flow("teardown", "--check", teardown_confirm=False)
+        assert machines(flow)
+
+    def test_teardown_asks_before_it_deletes(self, flow) -> None:
+        run = flow("teardown", expect=None)  # no terminal to answer on
+        assert run.returncode != 0
+        assert machines(flow)
+
+    def test_teardown_leaves_nothing_and_may_run_twice(self, flow) -> None:
+        run = flow("teardown", teardown_confirm=False)
+        assert "0 resources left" in run.output
+        assert not machines(flow)
+        assert not flow.ec2.describe_volumes(Filters=MINE)["Volumes"]
+        assert not flow.ec2.describe_security_groups(Filters=MINE)["SecurityGroups"]
+        assert not flow.ec2.describe_key_pairs(Filters=MINE)["KeyPairs"]
+        assert set(flow("teardown", teardown_confirm=False).changed.values()) == {0}
