@@ -1,10 +1,9 @@
-"""The main job from nothing to nothing on the local cloud, as `make demo` runs it, with the questions a user would ask."""
+"""The main job from nothing to nothing on the local cloud, with the questions that a user would ask on the way."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 
 import boto3
 import pytest
