@@ -32,6 +32,9 @@ from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 #: A task that changed nothing is still worth a line when it kept the reader waiting this long, in seconds.
 SLOW = 3.0
 
+#: Our own action: several calls in one task.
+BATCH = "lightsout.aws.batch"
+
 #: Actions whose message is the story itself.
 TELLERS = {"debug", "ansible.builtin.debug"}
 
@@ -144,9 +147,16 @@ class CallbackModule(DefaultCallback):
         if result.task.action in TELLERS and not result.task.loop:
             self._story(outcome)
         elif outcome.get("changed", False):
-            self._line("✓", result, C.COLOR_CHANGED)
+            self._line("✓", result, C.COLOR_CHANGED, self._changed_calls(result))
         elif time.monotonic() - self._started.get(result.task._uuid, time.monotonic()) >= SLOW:
             self._line("·", result, C.COLOR_OK)
+
+    @staticmethod
+    def _changed_calls(result) -> str:
+        """Which calls of a batch changed something; nothing for any other task."""
+        if result.task.action != BATCH:
+            return ""
+        return ", ".join(call["name"] for call in result.result["results"] if call.get("changed"))
 
     def _story(self, outcome: dict) -> None:
         """Print a debug task's message as text, not as a data structure."""

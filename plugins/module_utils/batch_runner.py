@@ -1,0 +1,197 @@
+# Copyright: The Lightsout authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The part of lightsout.aws.batch that runs on the target: one process, one import, one fork for each call.
+
+The controller sends this file's source with a zip of modules and a list of calls. It must run alone, on every Python
+that Ansible's own modules support (3.9 and newer), and may import nothing of ours.
+
+A *call* is a dictionary: ``module`` (its import name) and ``args`` (the JSON that the module reads). A copy has besides
+``file`` and ``file_args`` (the call that only mends owner and mode) and ``copy``: ``content`` (base64), ``checksum``
+(SHA-1, hex), ``dest``, ``basename`` (None for bare content), ``suffix``, ``force``, ``follow``, ``check``, ``diff``.
+Copies do what Ansible's own copy action does from the controller, in the same order: compare, then write or mend.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import sys
+import tempfile
+
+#: Files longer than this, in bytes, are not shown in a diff: Ansible's own default (max_file_size_for_diff).
+LONGEST_DIFF = 104448
+
+
+def sha1(path):
+    """The SHA-1 of a file as hex, or None when there is none that can be read."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 16), b""):
+                digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def shown(data, path):
+    """One side of a diff, as Ansible's copy action words it: text, or why there is none."""
+    if len(data) > LONGEST_DIFF:
+        return {"larger": LONGEST_DIFF}
+    if b"\x00" in data:
+        return {"binary": 1}
+    return {"text": data.decode("utf-8", "surrogateescape"), "header": path}
+
+
+def difference(dest, content):
+    """What a copy would change in ``dest``: the dictionary that Ansible's callbacks print as a diff."""
+    result = {}
+    try:
+        with open(dest, "rb") as file:
+            before = shown(file.read(), dest)
+    except OSError:
+        before = {"text": ""}
+    after = shown(content, dest)
+    for side, name, found in (("before", "dst", before), ("after", "src", after)):
+        if "text" in found:
+            result[side] = found["text"]
+            if "header" in found:
+                result[side + "_header"] = found["header"]
+        else:
+            key = "larger" if "larger" in found else "binary"
+            result[name + "_" + key] = found[key]
+    return result
+
+
+class Runner:
+    """Runs calls from a zip of modules. ``zip_path`` is on ``sys.path`` already.
+
+    An *answer* is a dictionary: ``stdout``, ``stderr`` and ``rc`` of a module, which the controller reads with
+    Ansible's own parser; or ``result``, where no module ran; and ``add``, what a copy adds to its module's result.
+    """
+
+    def __init__(self, zip_path, profile, folder):
+        self.zip_path = zip_path
+        self.profile = profile
+        self.folder = folder
+        # The one import that everything shares. Forked children have it at once.
+        from ansible.module_utils import basic  # noqa: F401
+        from ansible.module_utils._internal._ansiballz import _loader
+
+        self._loader = _loader
+
+    def run(self, call):
+        """One call's answer."""
+        return self.copy(call) if "copy" in call else self.module(call["module"], call["args"])
+
+    def copy(self, call):
+        """Bring content to a file, as Ansible's copy action does."""
+        want = call["copy"]
+        content = base64.b64decode(want["content"])
+        dest = os.path.expanduser(want["dest"])
+        target = os.path.join(dest, want["basename"]) if dest.endswith("/") else dest
+        if os.path.isdir(target):
+            if want["basename"] is None:
+                return {"result": {"failed": True, "msg": "can not use content with a dir as dest", "diff": []}}
+            target = os.path.join(target, want["basename"])
+        if os.path.lexists(target) and not want["force"]:
+            return {"result": {"changed": False, "dest": dest}}
+
+        blind = os.path.islink(target) and not want["follow"]
+        if not blind and sha1(target) == want["checksum"]:
+            place = os.path.realpath(dest) if want["follow"] else dest
+            answer = self.module(call["file"], with_paths(call["file_args"], dest=place))
+            return {**answer, "add": {"checksum": want["checksum"], "dest": place, "diff": []}}
+
+        diff = [difference(target, content)] if want["diff"] else []
+        if want["check"]:
+            return {"result": {"changed": True, "diff": diff}}
+        handle, source = tempfile.mkstemp(dir=self.folder, prefix=".source", suffix=want["suffix"])
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        answer = self.module(call["module"], with_paths(call["args"], src=source, dest=dest))
+        return {**answer, "add": {"checksum": want["checksum"], "diff": diff}}
+
+    def module(self, fqn, args):
+        """Fork, and let Ansible's own loader run the module."""
+        files = [tempfile.TemporaryFile(dir=self.folder) for _ in range(2)]
+        sys.stdout.flush()
+        child = os.fork()
+        if child == 0:
+            self.in_child(fqn, args, files)
+        status = os.waitpid(child, 0)[1]
+        answer = {"rc": os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)}
+        for name, file in zip(("stdout", "stderr"), files):
+            file.seek(0)
+            answer[name] = file.read().decode("utf-8", "surrogateescape")
+            file.close()
+        return answer
+
+    def in_child(self, fqn, args, files):
+        """Never returns. Exit handlers run, as modules use them to remove their temporary files."""
+        import atexit
+
+        code = 1
+        try:
+            # From here on print() and subprocesses write into the files.
+            for number, file in enumerate(files, 1):
+                os.dup2(file.fileno(), number)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            self._loader.run_module(
+                json_params=args.encode(),
+                profile=self.profile,
+                module_fqn=fqn,
+                modlib_path=self.zip_path,
+                extensions={},
+            )
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+
+def with_paths(args, **paths):
+    """The JSON of a call with options that only the target knows."""
+    whole = json.loads(args)
+    whole["ANSIBLE_MODULE_ARGS"].update(paths)
+    return json.dumps(whole)
+
+
+def failed(answer):
+    """Whether the list must stop here."""
+    if "result" in answer:
+        return answer["result"].get("failed", False)
+    if answer["rc"] != 0:
+        return True
+    try:
+        return json.loads(answer["stdout"]).get("failed", False)
+    except ValueError:
+        return False  # noise around the result: the controller knows how to read that
+
+
+def main(zip_base64, profile, calls):
+    """Run the calls until one fails; print one JSON object with their answers."""
+    folder = tempfile.mkdtemp(prefix="ansible_batch_")
+    zip_path = os.path.join(folder, "modules.zip")
+    with open(zip_path, "wb") as file:
+        file.write(base64.b64decode(zip_base64))
+    sys.path[:] = [zip_path] + [p for p in sys.path if p not in ("", ".")]
+    answers = []
+    try:
+        runner = Runner(zip_path, profile, folder)
+        for call in calls:
+            answers.append(runner.run(call))
+            if failed(answers[-1]):
+                break
+    finally:
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
+    print(json.dumps({"answers": answers}))
