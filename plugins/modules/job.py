@@ -1,0 +1,181 @@
+#!/usr/bin/python
+# Copyright: The Lightsout authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action plugin of the same name, which does all the work on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: job
+short_description: Talk to the job runner on a machine
+version_added: 0.1.0
+description:
+  - Speaks with C(lightsout-job), the job runner that the role P(lightsout.aws.training#role) installs.
+  - Runs on the controller and calls the runner over the connection that Ansible has anyway, one short command for each
+    task; no module is copied to the machine.
+  - Environment variables travel on standard input only, never in a command line.
+author: The Lightsout authors
+options:
+  verb:
+    description:
+      - C(version) tells the checksum of the installed runner, or an empty one.
+      - C(prepare) looks at the source on the controller, agrees with the machine on the job, and makes room for it.
+      - C(start) hands an uploaded job to its launcher.
+      - C(list) and C(log) read.
+      - C(follow) prints what the job prints, as it comes, until the job ends.
+      - C(cancel) asks the job to end (TERM), waits, and makes it end (KILL).
+      - C(compare) compares the machine's results with a folder on the controller, by checksum.
+    type: str
+    required: true
+    choices: [version, prepare, start, list, log, follow, cancel, compare]
+  name:
+    description: The job's name, or an earlier run's, for example C(rerank.1). Needed by all but C(version) and C(list).
+    type: str
+  runner:
+    description: Path of the runner on the machine.
+    type: str
+    default: /usr/local/bin/lightsout-job
+  source:
+    description: File or folder on the controller to upload; relative to the current folder. For C(prepare).
+    type: str
+    default: ""
+  script:
+    description: Script to run, within O(source), or a file on the controller without it. For C(prepare).
+    type: str
+    default: ""
+  arguments:
+    description: Arguments of O(script), a list or a line as a shell reads it. For C(prepare).
+    type: raw
+    default: []
+  command:
+    description: Shell command line to run instead of O(script). For C(prepare).
+    type: str
+    default: ""
+  launcher:
+    description: Who keeps the job running. For C(prepare).
+    type: str
+    choices: [systemd, screen]
+    default: systemd
+  directory:
+    description: Working directory within the uploaded folder. For C(prepare).
+    type: str
+    default: .
+  results:
+    description: What C(compare) compares, relative to O(directory). For C(prepare).
+    type: str
+    default: results
+  python:
+    description: The job's Python on the machine. For C(prepare).
+    type: str
+    default: /usr/bin/python3
+  conda_environment:
+    description: Conda environment, a name or a path. For C(prepare).
+    type: str
+    default: ""
+  environment:
+    description: Environment variables of the job. For C(prepare).
+    type: dict
+    default: {}
+  exclude:
+    description: What is not uploaded, as rsync's patterns. For C(prepare).
+    type: list
+    elements: str
+    default: []
+  grace:
+    description: Seconds between TERM and KILL. For C(prepare) and C(cancel).
+    type: int
+    default: 30
+  rerun:
+    description: Run a job again that has ended; the earlier run is kept. For C(prepare).
+    type: bool
+    default: false
+  token:
+    description: What C(prepare) has returned. For C(start).
+    type: str
+    default: ""
+  all:
+    description: Earlier runs, too. For C(list).
+    type: bool
+    default: false
+  lines:
+    description: How many lines of the log. For C(log) and C(follow).
+    type: int
+    default: 20
+  progress:
+    description: Only a line now and then instead of all. For C(follow).
+    type: bool
+    default: false
+  patience:
+    description: Seconds that a machine may be out of reach before following is given up. For C(follow).
+    type: int
+    default: 300
+  destination:
+    description: Folder on the controller. For C(compare).
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    support: full
+    description: C(prepare), C(start) and C(cancel) say what would be done.
+"""
+
+EXAMPLES = r"""
+- name: See what runs there
+  lightsout.aws.job:
+    verb: list
+  register: jobs
+
+- name: Look over its shoulder until it ends
+  lightsout.aws.job:
+    verb: follow
+    name: rerank
+"""
+
+RETURN = r"""
+job:
+  description: The job as it is now.
+  returned: for verbs with a name
+  type: dict
+  sample: {name: rerank, state: running, exit_code: null, run: 1, last_line: "epoch 3 loss 0.41"}
+jobs:
+  description: All jobs. For C(list).
+  returned: for C(list)
+  type: list
+  elements: dict
+table:
+  description: The same for people. For C(list).
+  returned: for C(list)
+  type: list
+  elements: str
+problems:
+  description: What is wrong with the input, a sentence each. For C(prepare).
+  returned: for C(prepare)
+  type: list
+  elements: str
+action:
+  description: C(start) when the job has to be uploaded and started, C(none) when it has been. For C(prepare).
+  returned: for C(prepare)
+  type: str
+upload:
+  description: What to upload (C(from), C(to), C(options) for rsync, C(files), C(size)). For C(prepare).
+  returned: for C(prepare)
+  type: dict
+notices:
+  description: What was found in the scripts and will be mended. For C(prepare).
+  returned: for C(prepare)
+  type: list
+  elements: str
+lines:
+  description: The end of the log. For C(log) and C(follow).
+  returned: for C(log) and C(follow)
+  type: list
+  elements: str
+fetch:
+  description: C(from), C(to), and the lists C(new), C(changed), C(newer_here), C(same) of paths. For C(compare).
+  returned: for C(compare)
+  type: dict
+version:
+  description: SHA-256 of the runner on the machine; empty when there is none. For C(version).
+  returned: for C(version)
+  type: str
+"""
