@@ -20,17 +20,19 @@ from ansible_collections.lightsout.aws.plugins.module_utils import folders
 
 display = Display()
 
-VERBS = ["version", "prepare", "start", "list", "log", "follow", "cancel", "compare"]
+VERBS = ["prepare", "start", "list", "log", "follow", "cancel", "compare"]
 ENDED = {"succeeded", "failed", "cancelled", "lost"}
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Seconds that one call waits on the machine for news of a job.
 LISTEN = 20
+#: Seconds between TERM and KILL of a job that does not say.
+GRACE = 30
 #: Seconds between two lines of `progress`.
 PROGRESS = 15
 
 
 class RunnerMissing(AnsibleActionFail):
-    """There is no job runner on the machine."""
+    """There is no job runner on the machine, or one that does not speak our language."""
 
 
 class ActionModule(ActionBase):
@@ -59,16 +61,18 @@ class ActionModule(ActionBase):
                 "conda_environment": text,
                 "environment": {"type": "dict", "default": {}, "no_log": True},
                 "exclude": {"type": "list", "elements": "str", "default": []},
-                "grace": {"type": "int", "default": 30},
+                "grace": {"type": "int"},
                 "rerun": {"type": "bool", "default": False},
                 "token": {**text, "no_log": False},
+                "version": text,
                 "all": {"type": "bool", "default": False},
                 "lines": {"type": "int", "default": 20},
                 "progress": {"type": "bool", "default": False},
+                "must_succeed": {"type": "bool", "default": False},
                 "patience": {"type": "int", "default": 300},
                 "destination": text,
             },
-            required_if=[(("verb"), verb, ["name"]) for verb in VERBS if verb not in ("version", "list")],
+            required_if=[(("verb"), verb, ["name"]) for verb in VERBS if verb != "list"],
         )
         result["changed"] = False
         result.update(getattr(self, f"_{self.args['verb']}")())
@@ -88,6 +92,11 @@ class ActionModule(ActionBase):
             )
         said = done["stderr"].strip() or done["stdout"].strip()
         ours = [line for line in said.splitlines() if line.startswith("lightsout-job: ")]
+        # An older one does not know the words; argparse says so.
+        if done["rc"] == 4 or (done["rc"] == 2 and (not ours or ours[-1].startswith("lightsout-job: error: "))):
+            raise RunnerMissing(
+                "The job runner on this machine is of another version: ansible-playbook playbooks/configure.yml"
+            )
         raise AnsibleActionFail(ours[-1].partition(": ")[2] if ours else f"lightsout-job did not work: {said}")
 
     @property
@@ -95,29 +104,24 @@ class ActionModule(ActionBase):
         return bool(self._task.check_mode)
 
     # -- the verbs --------------------------------------------------------------------------------------------
-    def _version(self) -> dict:
-        runner = shlex.quote(self.args["runner"])
-        done = self._low_level_execute_command(f"sha256sum {runner} 2>/dev/null || true", sudoable=False)
-        return {"version": done["stdout"].partition(" ")[0].strip()}
-
     def _prepare(self) -> dict:
         problems, upload, definition = self._request()
         answer: dict = {"problems": problems, "action": "none", "notices": [], "upload": upload}
         if problems:
             return answer
         request = {"definition": definition, "environment": self.args["environment"], "rerun": self.args["rerun"]}
+        words = ["--version", self.args["version"]] if self.args["version"] else []
+        words += ["--check"] if self._check else []
         try:
-            agreed = self._call("prepare", self.args["name"], *["--check"] * self._check, stdin=request)
+            agreed = self._call("prepare", self.args["name"], *words, stdin=request)
         except RunnerMissing:
-            if not self._check:
-                raise
-            agreed = {"action": "start", "job": {"name": self.args["name"], "state": "new", "run": 1}, "upload_to": ""}
+            agreed = {"action": "install", "job": {"name": self.args["name"], "state": "new", "run": 1}}
         except AnsibleActionFail as failure:
             # Told by the task after this one: what this one says is hidden where the environment is secret.
             return {**answer, "problems": [failure.message]}
         answer.update(action=agreed["action"], job=agreed["job"], changed=agreed["action"] == "start")
-        if agreed["action"] == "start":
-            upload["to"] = agreed["upload_to"]
+        if agreed["action"] != "none":
+            upload["to"] = agreed.get("upload_to", "")
             if agreed.get("copy_from"):
                 upload["options"].append(f"--copy-dest={agreed['copy_from']}")
             answer["token"] = agreed.get("token", "")
@@ -180,7 +184,11 @@ class ActionModule(ActionBase):
         environment = {str(key): str(value) for key, value in sorted(args["environment"].items())}
         identity = json.dumps([definition, environment], sort_keys=True)
         definition["digest"] = hashlib.sha256(identity.encode()).hexdigest()
-        definition.update(grace=args["grace"], crlf=found.crlf, not_executable=found.not_executable)
+        definition.update(
+            grace=GRACE if args["grace"] is None else args["grace"],
+            crlf=found.crlf,
+            not_executable=found.not_executable,
+        )
         upload = {
             "from": f"{source}/" if source and source.is_dir() else str(source or ""),
             "options": ["--copy-unsafe-links", *(f"--exclude={pattern}" for pattern in exclude)],
@@ -264,7 +272,7 @@ class ActionModule(ActionBase):
                 time.sleep(5)
                 self._connection.reset()
         job = answer["job"]
-        if job["state"] in ("failed", "lost", "cancelled") and not self._check:
+        if self.args["must_succeed"] and job["state"] in ("failed", "lost", "cancelled"):
             return {"job": job, "failed": True, "msg": self._ending(job)}
         return {"job": job}
 
@@ -277,9 +285,8 @@ class ActionModule(ActionBase):
         return f"Job '{job['name']}' {'was ' if job['state'] != 'failed' else ''}{job['state']}{code}{reason}.{tail}"
 
     def _cancel(self) -> dict:
-        return self._call(
-            "cancel", self.args["name"], "--json", "--grace", str(self.args["grace"]), *["--check"] * self._check
-        )
+        grace = [] if self.args["grace"] is None else ["--grace", str(self.args["grace"])]
+        return self._call("cancel", self.args["name"], "--json", *grace, *["--check"] * self._check)
 
     def _compare(self) -> dict:
         """Which results are new or other than the ones here."""

@@ -18,7 +18,6 @@ author: The Lightsout authors
 options:
   verb:
     description:
-      - C(version) tells the checksum of the installed runner, or an empty one.
       - C(prepare) looks at the source on the controller, agrees with the machine on the job, and makes room for it.
       - C(start) hands an uploaded job to its launcher.
       - C(list) and C(log) read.
@@ -27,9 +26,9 @@ options:
       - C(compare) compares the machine's results with a folder on the controller, by checksum.
     type: str
     required: true
-    choices: [version, prepare, start, list, log, follow, cancel, compare]
+    choices: [prepare, start, list, log, follow, cancel, compare]
   name:
-    description: The job's name, or an earlier run's, for example C(rerank.1). Needed by all but C(version) and C(list).
+    description: The job's name, or an earlier run's, for example C(rerank.1). Needed by all but C(list).
     type: str
   runner:
     description: Path of the runner on the machine.
@@ -82,13 +81,17 @@ options:
     elements: str
     default: []
   grace:
-    description: Seconds between TERM and KILL. For C(prepare) and C(cancel).
+    description:
+      - Seconds between TERM and KILL. Without it C(prepare) takes 30, and C(cancel) the job's own.
     type: int
-    default: 30
   rerun:
     description: Run a job again that has ended; the earlier run is kept. For C(prepare).
     type: bool
     default: false
+  version:
+    description: SHA-256 that the runner must have. For C(prepare).
+    type: str
+    default: ""
   token:
     description: What C(prepare) has returned. For C(start).
     type: str
@@ -103,6 +106,10 @@ options:
     default: 20
   progress:
     description: Only a line now and then instead of all. For C(follow).
+    type: bool
+    default: false
+  must_succeed:
+    description: Fail unless the job succeeds. For C(follow).
     type: bool
     default: false
   patience:
@@ -153,7 +160,9 @@ problems:
   type: list
   elements: str
 action:
-  description: C(start) when the job has to be uploaded and started, C(none) when it has been. For C(prepare).
+  description:
+    - C(start) when the job has to be uploaded and started, C(none) when it has been, C(install) when the machine has no
+      runner of that version. For C(prepare).
   returned: for C(prepare)
   type: str
 upload:
@@ -174,8 +183,4 @@ fetch:
   description: C(from), C(to), and the lists C(new), C(changed), C(newer_here), C(same) of paths. For C(compare).
   returned: for C(compare)
   type: dict
-version:
-  description: SHA-256 of the runner on the machine; empty when there is none. For C(version).
-  returned: for C(version)
-  type: str
 """

@@ -11,7 +11,7 @@ SYNOPSIS
     lightsout-job start NAME                    start a job that has been uploaded
     lightsout-job run NAME                      what systemd and screen call: run it here and keep its record
 
-    For the playbooks, in JSON: prepare, watch, results, version.
+    For the playbooks, in JSON: prepare, watch, results.
 
 FILES
     ~/jobs/NAME/
@@ -36,7 +36,8 @@ STATES
     A runner is recognized by process id, start time and boot id: a number that was used again fools nobody.
 
 EXIT STATUS
-    `run`: the job's own exit code. Others: 0, 1 when it did not work out, 2 for bad input, 3 when there is no such job.
+    `run`: the job's own exit code. Others: 0, 1 when it did not work out, 2 for bad input, 3 when there is
+    no such job, 4 when `prepare` wants another version of this file.
 
 ENVIRONMENT OF A JOB
     PATH begins with the folder of its Python; PYTHONUNBUFFERED=1; LIGHTSOUT_JOB, LIGHTSOUT_RESULTS (a folder);
@@ -977,10 +978,10 @@ def arguments():
     verb("cancel", (["--grace"], {"type": float, "metavar": "SECONDS"}), as_json, check)
     verb("start", (["--token"], {}), as_json)
     verb("run")
-    verb("prepare", check)
+    version = {"metavar": "SHA256", "help": "refuse (4) unless this is the checksum of this file"}
+    verb("prepare", check, (["--version"], version))
     verb("watch", (["--offset"], {"type": int}), (["--seconds"], {"type": float, "default": 0.0}), lines)
     verb("results")
-    verb("version", job=False)
     return parser
 
 
@@ -997,13 +998,13 @@ def answer(options):
     if options.verb == "run":
         return Runner(Job.existing(options.name)).run(), None
     if options.verb == "prepare":
+        if options.version not in (None, checksum(pathlib.Path(__file__))):
+            raise Refused("This is another version of lightsout-job than the one asked for.", 4)
         return 0, prepare(options.name, json.load(sys.stdin), options.check)
     if options.verb == "watch":
         return 0, watch(options.name, options.offset, options.seconds, options.lines)
     if options.verb == "results":
         return 0, results(options.name)
-    if options.verb == "version":
-        return 0, checksum(pathlib.Path(__file__))
     if options.verb == "start":
         done = start(options.name, options.token)
     else:
