@@ -1,0 +1,91 @@
+# Copyright: The Lightsout authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Many calls to AWS at once, from one process.
+
+A process of its own for each question costs a second; the questions themselves cost milliseconds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+try:
+    from botocore.config import Config
+except ImportError:  # AnsibleAWSModule says it when the module starts
+    Config = None
+
+#: At most so many requests are under way at a time.
+WIDTH = 16
+
+
+class Clients:
+    """boto3 clients of one module, made once for each service.
+
+    Args:
+        module: an AnsibleAWSModule, which knows region, credentials and endpoint.
+    """
+
+    def __init__(self, module) -> None:
+        self._module = module
+        self._made: dict[tuple, Any] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, service: str, attempts: int = 6, read_timeout: int = 60):
+        """The client of a service.
+
+        Args:
+            service: as boto3 names it.
+            attempts: tries in all, with exponential waits between them, on throttling, server errors and lost answers.
+            read_timeout: seconds to wait for an answer.
+        """
+        key = (service, attempts, read_timeout)
+        with self._lock:  # making clients is not safe from several threads, using them is
+            if key not in self._made:
+                config = Config(
+                    retries={"mode": "standard", "max_attempts": attempts},
+                    connect_timeout=10,
+                    read_timeout=read_timeout,
+                    max_pool_connections=WIDTH,
+                )
+                self._made[key] = self._module.client(service, config=config)
+            return self._made[key]
+
+
+def at_once(calls: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    """Run every call at the same time.
+
+    Returns:
+        each call's answer by name; the exception object where it raised one, so that one failure hides no other answer.
+    """
+
+    def attempt(call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except Exception as error:
+            return error
+
+    if len(calls) < 2:
+        return {name: attempt(call) for name, call in calls.items()}
+    with ThreadPoolExecutor(max_workers=min(WIDTH, len(calls))) as pool:
+        futures = {name: pool.submit(attempt, call) for name, call in calls.items()}
+        return {name: future.result() for name, future in futures.items()}
+
+
+def pages(client, operation: str, key: str, **arguments: Any) -> list[dict]:
+    """All items of a listing, however many pages it has.
+
+    Args:
+        client: a boto3 client.
+        operation: the method's name, for example ``describe_volumes``.
+        key: the list's name in the answer.
+        arguments: the operation's own.
+    """
+    if not client.can_paginate(operation):
+        return getattr(client, operation)(**arguments)[key]
+    found = []
+    for page in client.get_paginator(operation).paginate(**arguments):
+        found += page[key]
+    return found

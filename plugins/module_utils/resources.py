@@ -1,0 +1,321 @@
+# Copyright: The Lightsout authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Every kind of thing that a project can own on AWS: how to list it, how to delete it, and what must go before it.
+
+A new kind is a new entry in KINDS at the end of this file. Listing (project_info) and teardown (project_teardown) work
+from that table alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once, pages
+from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_PROJECT, iam_path, tags_as_dict
+from ansible_collections.lightsout.aws.plugins.module_utils.sentences import error_code
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One thing on AWS that carries a project's tag.
+
+    Attributes:
+        kind: the name of its Kind.
+        id: what AWS calls it.
+        name: what people call it; its id where it has no name.
+        project: the value of its tag ``lightsout:project``.
+        state: AWS's word, empty for things that have none.
+        leaving: it is being deleted already, there is only waiting left to do.
+        tags: all its tags.
+        raw: AWS's own description.
+    """
+
+    kind: str
+    id: str
+    name: str
+    project: str
+    state: str = ""
+    leaving: bool = False
+    tags: dict[str, str] = field(default_factory=dict, compare=False, hash=False)
+    raw: dict[str, Any] = field(default_factory=dict, compare=False, hash=False, repr=False)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from every other thing."""
+        return self.kind, self.id
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a module's result."""
+        return {
+            "kind": self.kind,
+            "title": KINDS[self.kind].title,
+            "id": self.id,
+            "name": self.name,
+            "project": self.project,
+            "state": self.state,
+            "tags": self.tags,
+        }
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where to look, and for whom.
+
+    Attributes:
+        clients: makes boto3 clients.
+        region: of the clients.
+        project: exact; None means every project, which is for looking only.
+    """
+
+    clients: Clients
+    region: str
+    project: str | None
+
+    def covers(self, tags: dict[str, str]) -> bool:
+        """Whether something with these tags is in scope. EC2's own filters know wildcards, this does not."""
+        owner = tags.get(TAG_PROJECT)
+        return bool(owner) if self.project is None else bool(self.project) and owner == self.project
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of resource.
+
+    Attributes:
+        title: for people, in the singular.
+        service: as boto3 names it.
+        find: returns all that is in scope.
+        delete: asks AWS to delete one; may return before it is gone.
+        after: kinds of which nothing may be left before one of these is deleted.
+    """
+
+    title: str
+    service: str
+    find: Callable[[Scope], Iterable[Resource]]
+    delete: Callable[[Any, Resource], Any]
+    after: tuple[str, ...] = ()
+
+
+def tagged_in_ec2(
+    kind: str,
+    operation: str,
+    items: str,
+    id_key: str,
+    name_key: str | None = None,
+    state_key: str = "State",
+    leaving: tuple[str, ...] = (),
+    gone: tuple[str, ...] = (),
+    **arguments: Any,
+) -> Callable[[Scope], list[Resource]]:
+    """The way to find one of EC2's many kinds that carry tags.
+
+    Args:
+        kind: the Kind's name.
+        operation, items: the listing and the list's name in its answer.
+        id_key, name_key, state_key: members of one item; the tag Name serves where ``name_key`` is None.
+        leaving: states in which it is being deleted.
+        gone: states in which it is only remembered.
+        arguments: further arguments of the listing.
+    """
+
+    def find(scope: Scope) -> list[Resource]:
+        wanted = (
+            {"Name": "tag-key", "Values": [TAG_PROJECT]}
+            if scope.project is None
+            else {"Name": f"tag:{TAG_PROJECT}", "Values": [scope.project]}
+        )
+        found = []
+        for item in pages(scope.clients("ec2"), operation, items, Filters=[wanted], **arguments):
+            for one in item["Instances"] if items == "Reservations" else [item]:
+                tags = tags_as_dict(one.get("Tags") or one.get("TagSet"))
+                state = one.get(state_key) or ""
+                state = state["Name"] if isinstance(state, dict) else state
+                if state in gone or not scope.covers(tags):
+                    continue
+                name = one.get(name_key) if name_key else tags.get("Name")
+                found.append(
+                    Resource(
+                        kind=kind,
+                        id=one[id_key],
+                        name=name or one[id_key],
+                        project=tags[TAG_PROJECT],
+                        state=state,
+                        leaving=state in leaving,
+                        tags=tags,
+                        raw=one,
+                    )
+                )
+        return found
+
+    return find
+
+
+def tagged_in_iam(kind: str, operation: str, items: str, name_key: str, tags_operation: str) -> Callable:
+    """The way to find roles and profiles, which a listing shows without their tags: our path narrows it down first."""
+
+    def find(scope: Scope) -> list[Resource]:
+        iam = scope.clients("iam")
+        found = pages(iam, operation, items, PathPrefix=iam_path(scope.region))
+        names = [one[name_key] for one in found]
+        asked = at_once(
+            {name: lambda name=name: getattr(iam, tags_operation)(**{name_key: name})["Tags"] for name in names}
+        )
+        resources = []
+        for one in found:
+            answer = asked[one[name_key]]
+            if isinstance(answer, Exception):
+                if error_code(answer) == "NoSuchEntity":
+                    continue  # deleted between the two questions
+                raise answer
+            tags = tags_as_dict(answer)
+            if scope.covers(tags):
+                resources.append(Resource(kind, one[name_key], one[name_key], tags[TAG_PROJECT], tags=tags, raw=one))
+        return resources
+
+    return find
+
+
+def _delete_in_ec2(operation: str, key: str, many: bool = False) -> Callable[[Any, Resource], Any]:
+    """The deletion of one of EC2's kinds by its id."""
+    return lambda ec2, resource: getattr(ec2, operation)(**{key: [resource.id] if many else resource.id})
+
+
+def _release_address(ec2, resource: Resource) -> None:
+    association = resource.raw.get("AssociationId")
+    if association:
+        ec2.disassociate_address(AssociationId=association)
+    ec2.release_address(AllocationId=resource.id)
+
+
+def _delete_instance_profile(iam, resource: Resource) -> None:
+    for role in resource.raw["Roles"]:
+        iam.remove_role_from_instance_profile(InstanceProfileName=resource.id, RoleName=role["RoleName"])
+    iam.delete_instance_profile(InstanceProfileName=resource.id)
+
+
+def _delete_role(iam, resource: Resource) -> None:
+    name = resource.id
+    for profile in pages(iam, "list_instance_profiles_for_role", "InstanceProfiles", RoleName=name):
+        iam.remove_role_from_instance_profile(InstanceProfileName=profile["InstanceProfileName"], RoleName=name)
+    for policy in pages(iam, "list_attached_role_policies", "AttachedPolicies", RoleName=name):
+        iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
+    for policy in pages(iam, "list_role_policies", "PolicyNames", RoleName=name):
+        iam.delete_role_policy(RoleName=name, PolicyName=policy)
+    iam.delete_role(RoleName=name)
+
+
+KINDS: dict[str, Kind] = {
+    # A persistent request would launch the machine anew, so it goes before the machine.
+    "spot_request": Kind(
+        "spot request",
+        "ec2",
+        tagged_in_ec2(
+            "spot_request",
+            "describe_spot_instance_requests",
+            "SpotInstanceRequests",
+            "SpotInstanceRequestId",
+            gone=("cancelled", "closed", "failed", "completed"),
+        ),
+        _delete_in_ec2("cancel_spot_instance_requests", "SpotInstanceRequestIds", many=True),
+    ),
+    "instance": Kind(
+        "machine",
+        "ec2",
+        tagged_in_ec2(
+            "instance",
+            "describe_instances",
+            "Reservations",
+            "InstanceId",
+            leaving=("shutting-down",),
+            gone=("terminated",),
+        ),
+        _delete_in_ec2("terminate_instances", "InstanceIds", many=True),
+        after=("spot_request",),
+    ),
+    "address": Kind(
+        "address",
+        "ec2",
+        tagged_in_ec2("address", "describe_addresses", "Addresses", "AllocationId", name_key="PublicIp"),
+        _release_address,
+    ),
+    "network_interface": Kind(
+        "network interface",
+        "ec2",
+        tagged_in_ec2(
+            "network_interface",
+            "describe_network_interfaces",
+            "NetworkInterfaces",
+            "NetworkInterfaceId",
+            state_key="Status",
+        ),
+        _delete_in_ec2("delete_network_interface", "NetworkInterfaceId"),
+        after=("instance",),
+    ),
+    "volume": Kind(
+        "volume",
+        "ec2",
+        tagged_in_ec2("volume", "describe_volumes", "Volumes", "VolumeId", leaving=("deleting",), gone=("deleted",)),
+        _delete_in_ec2("delete_volume", "VolumeId"),
+        after=("instance",),
+    ),
+    "snapshot": Kind(
+        "snapshot",
+        "ec2",
+        tagged_in_ec2("snapshot", "describe_snapshots", "Snapshots", "SnapshotId", OwnerIds=["self"]),
+        _delete_in_ec2("delete_snapshot", "SnapshotId"),
+    ),
+    "security_group": Kind(
+        "security group",
+        "ec2",
+        tagged_in_ec2("security_group", "describe_security_groups", "SecurityGroups", "GroupId", name_key="GroupName"),
+        _delete_in_ec2("delete_security_group", "GroupId"),
+        after=("instance", "network_interface"),
+    ),
+    "key_pair": Kind(
+        "key pair",
+        "ec2",
+        tagged_in_ec2("key_pair", "describe_key_pairs", "KeyPairs", "KeyPairId", name_key="KeyName"),
+        lambda ec2, resource: ec2.delete_key_pair(KeyName=resource.name),
+    ),
+    "instance_profile": Kind(
+        "instance profile",
+        "iam",
+        tagged_in_iam(
+            "instance_profile",
+            "list_instance_profiles",
+            "InstanceProfiles",
+            "InstanceProfileName",
+            "list_instance_profile_tags",
+        ),
+        _delete_instance_profile,
+        after=("instance",),
+    ),
+    "role": Kind(
+        "role",
+        "iam",
+        tagged_in_iam("role", "list_roles", "Roles", "RoleName", "list_role_tags"),
+        _delete_role,
+        after=("instance_profile",),
+    ),
+}
+
+
+def find_all(scope: Scope, kinds: Iterable[str]) -> tuple[list[Resource], dict[str, Exception]]:
+    """Everything in scope, all kinds at the same time.
+
+    Returns:
+        what was found, in the order of the table, and for each kind that could not be listed the reason.
+    """
+    kinds = list(kinds)
+    for service in {KINDS[kind].service for kind in kinds}:
+        scope.clients(service)  # one load of each service's model, before the threads want it
+    answers = at_once({kind: lambda kind=kind: list(KINDS[kind].find(scope)) for kind in kinds})
+    found, failed = [], {}
+    for kind, answer in answers.items():
+        if isinstance(answer, Exception):
+            failed[kind] = answer
+        else:
+            found += answer
+    return found, failed

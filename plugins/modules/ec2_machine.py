@@ -1,0 +1,741 @@
+#!/usr/bin/python
+# Copyright: The Lightsout authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: ec2_machine
+version_added: 0.1.0
+short_description: Keep exactly one EC2 instance of a project as it should be
+description:
+  - Creates, changes, starts, stops or terminates the one machine of a project that has a given name.
+  - A machine is found by its tags, never by its image. M(amazon.aws.ec2_instance) matches by image as well and launches a
+    second paid machine when the newest image has moved on.
+  - Every launch carries a deterministic client token. Two runs at once, or a run that repeats a launch whose answer was
+    lost, get the same machine.
+  - When EC2 has no capacity in one zone, the next subnet is tried at once.
+  - More than one live machine of the same name is an error that names them all.
+  - The root volume is always encrypted gp3 and deleted with the machine; IMDSv2 is always required.
+options:
+  name:
+    description:
+      - The machine's name, its tag C(Name).
+      - When not given, V(lightsout-<project>-machine-1).
+    type: str
+  state:
+    description:
+      - V(running) creates the machine when it is missing, changes what differs, and starts it when it is stopped.
+      - V(stopped) stops it. A stopped machine costs only its disk.
+      - V(absent) terminates it, disk included.
+    type: str
+    choices: [running, stopped, absent]
+    default: running
+  instance_type:
+    description:
+      - For example V(t3.medium). Needed to create a machine.
+      - Changing the type of a running machine needs O(allow_stop=true).
+    type: str
+  image_id:
+    description:
+      - The AMI to create the machine from. An existing machine keeps its own.
+    type: str
+  image:
+    description:
+      - What the image is called, kept in the tag C(lightsout:image).
+      - Asking for another image than an existing machine was made from is an error.
+    type: str
+  login_user:
+    description:
+      - The image's login user, kept in the tag C(lightsout:user), where the inventory finds it.
+    type: str
+  key_name:
+    description:
+      - The key pair that the login user gets. Used at creation.
+    type: str
+  security_group_ids:
+    description:
+      - The security groups of the machine. Needed to create one.
+    type: list
+    elements: str
+  subnet_ids:
+    description:
+      - Subnets to launch in, tried in this order. Used at creation.
+      - When not given, the region's default subnets in the order of their zones.
+    type: list
+    elements: str
+  public_ip:
+    description:
+      - Whether the machine gets a public IPv4 address. Used at creation.
+    type: bool
+    default: true
+  volume_size:
+    description:
+      - The size of the root volume in GiB. A larger value grows the volume of a running machine; a smaller one is an error.
+      - The file system follows at the next boot, or with C(growpart) and C(resize2fs).
+    type: int
+  kms_key_id:
+    description:
+      - The KMS key that encrypts the root volume. When not given, the account's own key for EBS. Used at creation.
+    type: str
+  instance_profile:
+    description:
+      - The name of the IAM instance profile.
+    type: str
+  shutdown_behavior:
+    description:
+      - What becomes of the machine when it powers itself off. Defaults to V(stop) at creation.
+    type: str
+    choices: [stop, terminate]
+  metadata_hop_limit:
+    description:
+      - How many network hops the answer of the metadata service may take. V(1) keeps it from containers on the machine.
+      - Defaults to V(1) at creation.
+    type: int
+  metadata_tags:
+    description:
+      - Whether the machine can read its own tags from its metadata service. Defaults to V(false) at creation.
+    type: bool
+  termination_protection:
+    description:
+      - Whether the API refuses to terminate the machine. A protected machine survives a teardown, which then reports it.
+    type: bool
+  spot:
+    description:
+      - Whether the machine is a spot machine, which is cheaper and may be taken away at two minutes' notice.
+      - An existing machine cannot change this.
+    type: bool
+  spot_interruption:
+    description:
+      - What EC2 does with a spot machine that it takes away. Only one with V(stop) can be stopped and started by you.
+    type: str
+    choices: [stop, terminate]
+    default: terminate
+  spot_max_price:
+    description:
+      - The most that you pay, in USD per hour. When not given, the on-demand price.
+    type: float
+  user_data:
+    description:
+      - A script or cloud-config that the machine runs at its first boot. Used at creation.
+    type: str
+  allow_stop:
+    description:
+      - Whether a running machine may be stopped and started again for a change that needs it.
+    type: bool
+    default: false
+  lease:
+    description:
+      - How long the machine may live, for example V(12h). The tag C(lightsout:expires) is set at creation only.
+    type: str
+  tags:
+    description:
+      - Further tags for the machine, its volumes and network interfaces. Tags that are not named here are left alone.
+    type: dict
+    aliases: [resource_tags]
+  wait:
+    description:
+      - Whether to wait for the state that was asked for.
+    type: bool
+    default: true
+  wait_timeout:
+    description:
+      - How long to wait, in seconds.
+    type: int
+    default: 300
+extends_documentation_fragment:
+  - lightsout.aws.project
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+attributes:
+  check_mode:
+    support: full
+    description: Predicts what would change, changes nothing.
+  diff_mode:
+    support: full
+    description: Shows each setting before and after.
+seealso:
+  - module: lightsout.aws.preflight_info
+  - module: lightsout.aws.project_teardown
+  - module: amazon.aws.ec2_instance
+author:
+  - The Lightsout authors (@lightsout)
+"""
+
+EXAMPLES = r"""
+- name: A machine to train on
+  lightsout.aws.ec2_machine:
+    project: rerank
+    instance_type: g5.xlarge
+    image_id: ami-0123456789abcdef0
+    image: deep-learning
+    login_user: ubuntu
+    key_name: lightsout-rerank-key
+    security_group_ids: [sg-0123456789abcdef0]
+    volume_size: 120
+    lease: 12h
+
+- name: The same machine with a larger disk, whatever the newest image is today
+  lightsout.aws.ec2_machine:
+    project: rerank
+    volume_size: 200
+
+- name: A smaller type, although that stops the machine for a minute
+  lightsout.aws.ec2_machine:
+    project: rerank
+    instance_type: g4dn.xlarge
+    allow_stop: true
+
+- name: Stop it for the night
+  lightsout.aws.ec2_machine:
+    project: rerank
+    state: stopped
+
+- name: A spot machine in one of two zones
+  lightsout.aws.ec2_machine:
+    project: rerank
+    name: lightsout-rerank-machine-2
+    instance_type: g5.xlarge
+    image_id: ami-0123456789abcdef0
+    security_group_ids: [sg-0123456789abcdef0]
+    subnet_ids: [subnet-0123456789abcdef0, subnet-0fedcba9876543210]
+    spot: true
+
+- name: Terminate it
+  lightsout.aws.ec2_machine:
+    project: rerank
+    state: absent
+"""
+
+RETURN = r"""
+machine:
+  description: The machine as it is now; in check mode, as it was. Empty when there is none.
+  returned: always
+  type: dict
+  contains:
+    name: {description: The tag C(Name)., type: str, returned: always, sample: lightsout-rerank-machine-1}
+    id: {description: The instance's id., type: str, returned: always, sample: i-0123456789abcdef0}
+    project: {description: The project., type: str, returned: always, sample: rerank}
+    owner: {description: Who answers for the bill., type: str, returned: always, sample: ada}
+    state: {description: EC2's name of the state., type: str, returned: always, sample: running}
+    type: {description: The instance type., type: str, returned: always, sample: g5.xlarge}
+    spot: {description: Whether it is a spot machine., type: bool, returned: always, sample: false}
+    image_id: {description: The AMI that it was made from., type: str, returned: always, sample: ami-0123456789abcdef0}
+    image: {description: What that image was called., type: str, returned: always, sample: deep-learning}
+    login_user: {description: The login user., type: str, returned: always, sample: ubuntu}
+    public_ip: {description: The public address while it runs., type: str, returned: always, sample: 203.0.113.7}
+    private_ip: {description: The address in its subnet., type: str, returned: always, sample: 172.31.1.2}
+    zone: {description: The availability zone., type: str, returned: always, sample: us-east-1a}
+    launched: {description: When it was last started., type: str, returned: always, sample: '2026-11-23T04:00:00Z'}
+    expires: {description: When its lease ends., type: str, returned: always, sample: '2026-11-23T16:00:00Z'}
+    disk_gib: {description: The size of its root volume where it was asked about., type: int, returned: always, sample: 120}
+    tags: {description: All its tags., type: dict, returned: always, sample: {'lightsout:project': rerank}}
+    price: {description: What it costs; see M(lightsout.aws.preflight_info)., type: dict, returned: always}
+changes:
+  description: What was changed, or would be in check mode.
+  returned: always
+  type: dict
+  sample: {volume_size: [120, 200]}
+"""
+
+import datetime
+import hashlib
+import time
+from typing import Any
+
+try:
+    from botocore.exceptions import ClientError, WaiterError
+except ImportError:
+    pass  # AnsibleAWSModule says it
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients
+from ansible_collections.lightsout.aws.plugins.module_utils.machines import (
+    LIVE,
+    Wanted,
+    differences,
+    find_machines,
+    observe,
+    refusals,
+    summary,
+    too_many,
+)
+from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
+    SCHEMA,
+    TAG_EXPIRES,
+    TAG_IMAGE,
+    TAG_PROJECT,
+    TAG_SCHEMA,
+    TAG_USER,
+    expires_at,
+    parse_lease,
+    project_problem,
+    resource_name,
+    tags_as_list,
+)
+from ansible_collections.lightsout.aws.plugins.module_utils.sentences import (
+    LightsoutError,
+    error_code,
+    error_message,
+    explain,
+    is_unreachable,
+)
+
+#: No machine to be had here and now: another zone may have one.
+NO_CAPACITY = {
+    "InsufficientInstanceCapacity",
+    "InsufficientHostCapacity",
+    "InsufficientReservedInstanceCapacity",
+    "UnfulfillableCapacity",
+    "SpotMaxPriceTooLow",
+    "Unsupported",
+}
+
+#: Dead machines of one name, security group and type in the time that EC2 remembers tokens; more is no accident.
+GENERATIONS = 20
+
+#: How long to repeat a launch whose answers are lost, and to look for the machine of a run at the same time, in seconds.
+PATIENCE = 60
+
+
+def client_token(*parts: str | int) -> str:
+    """The same token for the same machine, whoever asks: EC2 then launches one machine however often it is told to.
+
+    Zone and type are part of it, because a token may not be used again with other parameters; the security group is,
+    because a project that is torn down and made again has a new one; and so is a generation, because the token of a
+    machine that was terminated answers with the dead machine.
+    """
+    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
+
+
+class Machine:
+    """The one machine of a project that has a name.
+
+    Args:
+        module: the AnsibleAWSModule with our options.
+        sleep, clock: replaced in tests.
+    """
+
+    def __init__(self, module, sleep=time.sleep, clock=time.monotonic) -> None:
+        self.params = module.params
+        self.check_mode = module.check_mode
+        self.ec2 = Clients(module)("ec2")
+        # A launch is repeated by hand, zone by zone: the SDK's own patience with capacity errors is far too long.
+        self.launcher = Clients(module)("ec2", attempts=2)
+        self.sleep, self.clock = sleep, clock
+        self.project = self.params["project"]
+        self.name = self.params["name"] or resource_name(self.project, "machine-1")
+
+    # -- seeing ---------------------------------------------------------------------------------------------------
+    def find(self) -> dict | None:
+        """The live machine, None when there is none.
+
+        Raises:
+            LightsoutError: there is more than one.
+        """
+        found = find_machines(self.ec2, self.project, self.name)
+        if len(found) > 1:
+            raise LightsoutError(too_many(found, self.name))
+        return found[0] if found else None
+
+    def describe(self, instance_id: str) -> dict:
+        """The machine as it is now. A new id takes EC2 a moment to know everywhere."""
+        for wait in (0.5, 1, 2, 4, 8, 0):
+            try:
+                return self.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+            except ClientError as error:
+                if error_code(error) != "InvalidInstanceID.NotFound" or not wait:
+                    raise
+                self.sleep(wait)
+        raise AssertionError("unreachable")
+
+    def wanted(self) -> Wanted:
+        """What the options ask for."""
+        state = self.params["state"]
+        if state != "running":
+            return Wanted(state=state)
+        tags = {
+            **(self.params["tags"] or {}),
+            TAG_PROJECT: self.project,
+            TAG_SCHEMA: SCHEMA,
+            "Name": self.name,
+        }
+        if self.params["login_user"]:
+            tags[TAG_USER] = self.params["login_user"]
+        names = (
+            "instance_type image volume_size shutdown_behavior metadata_hop_limit metadata_tags instance_profile "
+            "security_group_ids termination_protection spot"
+        )
+        return Wanted(
+            state="running",
+            tags=tags,
+            **{key: self.params[key] or None for key in ("instance_profile",)},
+            **{key: self.params[key] for key in names.split() if key != "instance_profile"},
+        )
+
+    # -- doing ----------------------------------------------------------------------------------------------------
+    def ensure(self) -> tuple[dict | None, dict[str, Any]]:
+        """Make it so.
+
+        Returns:
+            the machine as it is afterwards, and what was changed (in check mode, would be).
+        """
+        machine, wanted = self.find(), self.wanted()
+        if self.params["state"] == "absent":
+            return self.terminate(machine) if machine else (None, {})
+        if not machine:
+            return self.create() if wanted.state == "running" else self.nothing_to_stop()
+        return self.adjust(machine, wanted)
+
+    def nothing_to_stop(self):
+        raise LightsoutError(f"There is no machine {self.name} in project {self.project} to stop.")
+
+    def adjust(self, machine: dict, wanted: Wanted) -> tuple[dict, dict[str, Any]]:
+        """Change what differs on a machine that exists."""
+        seen = observe(self.ec2, machine, wanted)
+        problems = refusals(self.name, seen, wanted, self.params["allow_stop"])
+        if problems:
+            raise LightsoutError(" ".join(problems))
+        changes = differences(seen, wanted)
+        if self.check_mode:
+            return machine, changes
+        instance_id = machine["InstanceId"]
+        if changes:
+            self.settle(instance_id, seen["state"])
+            self.apply(instance_id, seen, changes, machine)
+        if wanted.state == "running" and (changes or seen["state"] != "running"):
+            self.wait_for("instance_running", instance_id)
+        return (
+            self.describe(instance_id) if changes or seen["state"] != machine["State"]["Name"] else machine
+        ), changes
+
+    def settle(self, instance_id: str, state: str) -> None:
+        """A machine between two states takes no orders: wait for the one it is going to."""
+        if state == "stopping":
+            self.wait_for("instance_stopped", instance_id)
+        elif state == "pending":
+            self.wait_for("instance_running", instance_id)
+
+    def apply(self, instance_id: str, seen: dict, changes: dict[str, Any], machine: dict) -> None:
+        """Carry out the changes, those that need a stopped machine together."""
+        ec2 = self.ec2
+        if "tags" in changes:
+            resources = [instance_id, *self.attachments(machine)]
+            ec2.create_tags(Resources=resources, Tags=tags_as_list(changes["tags"][1]))
+        if {"metadata_hop_limit", "metadata_tokens", "metadata_tags"} & set(changes):
+            options = {"HttpTokens": "required"}
+            if self.params["metadata_hop_limit"] is not None:
+                options["HttpPutResponseHopLimit"] = self.params["metadata_hop_limit"]
+            if self.params["metadata_tags"] is not None:
+                options["InstanceMetadataTags"] = "enabled" if self.params["metadata_tags"] else "disabled"
+            ec2.modify_instance_metadata_options(InstanceId=instance_id, **options)
+        if "security_group_ids" in changes:
+            ec2.modify_instance_attribute(InstanceId=instance_id, Groups=changes["security_group_ids"][1])
+        if "shutdown_behavior" in changes:
+            ec2.modify_instance_attribute(
+                InstanceId=instance_id, InstanceInitiatedShutdownBehavior={"Value": changes["shutdown_behavior"][1]}
+            )
+        if "termination_protection" in changes:
+            ec2.modify_instance_attribute(
+                InstanceId=instance_id, DisableApiTermination={"Value": changes["termination_protection"][1]}
+            )
+        if "instance_profile" in changes:
+            self.change_profile(instance_id, changes["instance_profile"][1])
+        if "volume_size" in changes:
+            ec2.modify_volume(VolumeId=seen["volume_id"], Size=changes["volume_size"][1])
+        stopped = seen["state"] in ("stopped", "stopping")
+        if "instance_type" in changes:
+            if not stopped:
+                ec2.stop_instances(InstanceIds=[instance_id])
+                self.wait_for("instance_stopped", instance_id)
+                stopped = True
+            ec2.modify_instance_attribute(InstanceId=instance_id, InstanceType={"Value": changes["instance_type"][1]})
+        if self.params["state"] == "stopped":
+            if not stopped:
+                ec2.stop_instances(InstanceIds=[instance_id])
+                if self.params["wait"]:
+                    self.wait_for("instance_stopped", instance_id)
+        elif stopped:
+            ec2.start_instances(InstanceIds=[instance_id])
+
+    def attachments(self, machine: dict) -> list[str]:
+        """The ids of a machine's volumes and network interfaces, which carry its tags."""
+        volumes = [m["Ebs"]["VolumeId"] for m in machine.get("BlockDeviceMappings", []) if "Ebs" in m]
+        return volumes + [i["NetworkInterfaceId"] for i in machine.get("NetworkInterfaces", [])]
+
+    def change_profile(self, instance_id: str, profile: str) -> None:
+        """Give the machine another instance profile."""
+        filters = [
+            {"Name": "instance-id", "Values": [instance_id]},
+            {"Name": "state", "Values": ["associating", "associated"]},
+        ]
+        current = self.ec2.describe_iam_instance_profile_associations(Filters=filters)["IamInstanceProfileAssociations"]
+        wish = {"IamInstanceProfile": {"Name": profile}}
+        if current:
+            self.ec2.replace_iam_instance_profile_association(AssociationId=current[0]["AssociationId"], **wish)
+        else:
+            self.ec2.associate_iam_instance_profile(InstanceId=instance_id, **wish)
+
+    def terminate(self, machine: dict) -> tuple[dict | None, dict[str, Any]]:
+        """End the machine. Its tag was checked when it was found."""
+        changes = {"state": (machine["State"]["Name"], "absent")}
+        if self.check_mode:
+            return machine, changes
+        self.ec2.terminate_instances(InstanceIds=[machine["InstanceId"]])
+        if self.params["wait"]:
+            self.wait_for("instance_terminated", machine["InstanceId"])
+        return None, changes
+
+    # -- creating -------------------------------------------------------------------------------------------------
+    def create(self) -> tuple[dict | None, dict[str, Any]]:
+        """Launch the machine that is missing."""
+        missing = [key for key in ("instance_type", "image_id", "security_group_ids") if not self.params[key]]
+        # In check mode a group or key that would be made in the same run has no id yet.
+        if missing and not self.check_mode:
+            raise LightsoutError(
+                f"There is no machine {self.name} yet, and to create it {', '.join(missing)} must be given."
+            )
+        changes = {"state": (None, "running")}
+        if self.check_mode:
+            return None, changes
+        began = datetime.datetime.now(datetime.UTC)
+        machine = self.only_one(self.launch(), began)
+        self.wait_for("instance_running", machine["InstanceId"])
+        return self.describe(machine["InstanceId"]), changes
+
+    def subnets(self) -> list[tuple[str, str]]:
+        """Where to launch, in order: pairs of subnet and zone."""
+        if self.params["subnet_ids"]:
+            found = self.ec2.describe_subnets(SubnetIds=self.params["subnet_ids"])["Subnets"]
+            order = {subnet: number for number, subnet in enumerate(self.params["subnet_ids"])}
+            found.sort(key=lambda s: order[s["SubnetId"]])
+        else:
+            found = self.ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
+            found.sort(key=lambda s: s["AvailabilityZone"])
+        if not found:
+            raise LightsoutError("The region has no default subnets: give subnet_ids.")
+        return [(subnet["SubnetId"], subnet["AvailabilityZone"]) for subnet in found]
+
+    def request(self) -> dict[str, Any]:
+        """The launch, but for what differs between zones."""
+        params = self.params
+        image = self.ec2.describe_images(ImageIds=[params["image_id"]])["Images"][0]
+        disk: dict[str, Any] = {"VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
+        if params["volume_size"]:
+            disk["VolumeSize"] = params["volume_size"]
+        if params["kms_key_id"]:
+            disk["KmsKeyId"] = params["kms_key_id"]
+        tags = {**self.wanted().tags, TAG_IMAGE: params["image"] or params["image_id"]}
+        if params["lease"]:
+            tags[TAG_EXPIRES] = expires_at(params["lease"])
+        tagged = ["instance", "volume", "network-interface"]
+        request: dict[str, Any] = {
+            "ImageId": params["image_id"],
+            "InstanceType": params["instance_type"],
+            "MinCount": 1,
+            "MaxCount": 1,
+            "BlockDeviceMappings": [{"DeviceName": image["RootDeviceName"], "Ebs": disk}],
+            "InstanceInitiatedShutdownBehavior": params["shutdown_behavior"] or "stop",
+            "MetadataOptions": {
+                "HttpEndpoint": "enabled",
+                "HttpTokens": "required",
+                "HttpPutResponseHopLimit": params["metadata_hop_limit"] or 1,
+                "InstanceMetadataTags": "enabled" if params["metadata_tags"] else "disabled",
+            },
+        }
+        if params["key_name"]:
+            request["KeyName"] = params["key_name"]
+        if params["instance_profile"]:
+            request["IamInstanceProfile"] = {"Name": params["instance_profile"]}
+        if params["termination_protection"]:
+            request["DisableApiTermination"] = True
+        if params["user_data"]:
+            request["UserData"] = params["user_data"]
+        if params["spot"]:
+            request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": self.spot_options()}
+            tagged.append("spot-instances-request")
+        request["TagSpecifications"] = [{"ResourceType": kind, "Tags": tags_as_list(tags)} for kind in tagged]
+        return request
+
+    def spot_options(self) -> dict[str, str]:
+        """Only a persistent request lets a spot machine stop; it is cancelled by the teardown before the machine goes."""
+        stop = self.params["spot_interruption"] == "stop"
+        options = {
+            "SpotInstanceType": "persistent" if stop else "one-time",
+            "InstanceInterruptionBehavior": self.params["spot_interruption"],
+        }
+        if self.params["spot_max_price"] is not None:
+            options["MaxPrice"] = f"{self.params['spot_max_price']:.5f}"
+        return options
+
+    def launch(self) -> dict:
+        """One machine, whatever happens to the answers, in the first zone that has one."""
+        request, subnets = self.request(), self.subnets()
+        identity = (self.project, self.name, self.params["instance_type"], *sorted(self.params["security_group_ids"]))
+        full = []
+        for subnet, zone in subnets:
+            network = {
+                "DeviceIndex": 0,
+                "SubnetId": subnet,
+                "Groups": self.params["security_group_ids"],
+                "AssociatePublicIpAddress": self.params["public_ip"],
+                "DeleteOnTermination": True,
+            }
+            for generation in range(GENERATIONS):
+                token = client_token(*identity, zone, generation)
+                try:
+                    machine = self.run({**request, "NetworkInterfaces": [network], "ClientToken": token})
+                except ClientError as error:
+                    if error_code(error) == "IdempotentParameterMismatch":
+                        machine = self.of_a_run_at_the_same_time()
+                    elif error_code(error) in NO_CAPACITY:
+                        full.append(f"{zone} ({error_message(error)})")
+                        break
+                    else:
+                        raise
+                if machine and machine["State"]["Name"] in LIVE:
+                    return machine
+        if full:
+            raise LightsoutError(
+                f"EC2 has no {self.params['instance_type']} to give in any zone just now: {'; '.join(full)}. "
+                "Try again later, or another type, or another region."
+            )
+        raise LightsoutError(
+            f"Each of {GENERATIONS} launches of {self.name} was answered with a machine that is dead already: something "
+            "terminates them. Look at their state transition reason in the EC2 console."
+        )
+
+    def run(self, request: dict[str, Any]) -> dict:
+        """RunInstances, repeated with the same token while answers are lost or a new instance profile is not known yet."""
+        deadline = self.clock() + PATIENCE
+        while True:
+            try:
+                launched = self.launcher.run_instances(**request)["Instances"][0]
+                # The token of a dead machine is answered as if the machine were new.
+                return self.describe(launched["InstanceId"])
+            except Exception as error:
+                young_profile = "instance profile" in error_message(error).lower()
+                if not (is_unreachable(error) or young_profile) or self.clock() > deadline:
+                    raise
+                self.sleep(2)
+
+    def of_a_run_at_the_same_time(self) -> dict | None:
+        """The machine behind a token that was used with other parameters: another run is making it, or made it."""
+        deadline = self.clock() + PATIENCE / 3
+        while True:
+            machine = self.find()
+            if machine or self.clock() > deadline:
+                return machine
+            self.sleep(1)
+
+    def only_one(self, machine: dict, began: datetime.datetime) -> dict:
+        """Of two runs that launched in different zones at the same moment, the later gives its machine back at once."""
+        found = find_machines(self.ec2, self.project, self.name)
+        if len(found) < 2:
+            return machine
+        ours = machine["InstanceId"]
+        if found[0]["InstanceId"] == ours:
+            return machine
+        if machine["LaunchTime"] < began - datetime.timedelta(minutes=1):
+            raise LightsoutError(too_many(found, self.name))
+        self.ec2.terminate_instances(InstanceIds=[ours])
+        return found[0]
+
+    # -- waiting --------------------------------------------------------------------------------------------------
+    def wait_for(self, waiter: str, instance_id: str) -> None:
+        """Wait for a state with the SDK's own waiter, asked more often than its 15 seconds.
+
+        Raises:
+            LightsoutError: the state did not come; the message holds the one that did, and AWS's reason.
+        """
+        if not self.params["wait"] and waiter != "instance_stopped":
+            return
+        delay = 2
+        config = {"Delay": delay, "MaxAttempts": max(1, self.params["wait_timeout"] // delay)}
+        try:
+            self.ec2.get_waiter(waiter).wait(InstanceIds=[instance_id], WaiterConfig=config)
+        except WaiterError as error:
+            if "Max attempts" not in str(error) and "terminal failure" not in str(error):
+                raise
+            now = self.describe(instance_id)
+            reason = now.get("StateReason", {}).get("Message") or now.get("StateTransitionReason") or "no reason given"
+            raise LightsoutError(
+                f"{self.name} ({instance_id}) should be {waiter.removeprefix('instance_')} but is "
+                f"{now['State']['Name']} after waiting up to {self.params['wait_timeout']} s: {reason}."
+            ) from error
+
+
+def shown(machine: dict | None, disk_gib: int | None) -> dict[str, Any]:
+    """The machine for the result, empty when there is none."""
+    return summary(machine, disk_gib or 0) if machine else {}
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleAWSModule(
+        argument_spec={
+            "project": {"required": True},
+            "name": {},
+            "state": {"choices": ["running", "stopped", "absent"], "default": "running"},
+            "instance_type": {},
+            "image_id": {},
+            "image": {},
+            "login_user": {},
+            "key_name": {"no_log": False},
+            "security_group_ids": {"type": "list", "elements": "str"},
+            "subnet_ids": {"type": "list", "elements": "str"},
+            "public_ip": {"type": "bool", "default": True},
+            "volume_size": {"type": "int"},
+            "kms_key_id": {"no_log": False},
+            "instance_profile": {},
+            "shutdown_behavior": {"choices": ["stop", "terminate"]},
+            "metadata_hop_limit": {"type": "int"},
+            "metadata_tags": {"type": "bool"},
+            "termination_protection": {"type": "bool"},
+            "spot": {"type": "bool"},
+            "spot_interruption": {"choices": ["stop", "terminate"], "default": "terminate"},
+            "spot_max_price": {"type": "float"},
+            "user_data": {},
+            "allow_stop": {"type": "bool", "default": False},
+            "lease": {},
+            "tags": {"type": "dict", "aliases": ["resource_tags"]},
+            "wait": {"type": "bool", "default": True},
+            "wait_timeout": {"type": "int", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    problem = project_problem(module.params["project"])
+    if problem:
+        module.fail_json(msg=f"project '{module.params['project']}' {problem}.")
+    if module.params["lease"]:
+        try:
+            parse_lease(module.params["lease"])
+        except ValueError as error:
+            module.fail_json(msg=f"lease '{module.params['lease']}' {error}.")
+
+    try:
+        machine, changes = Machine(module).ensure()
+    except Exception as error:
+        failure = explain(
+            error, f"bring machine {module.params['name'] or 'of ' + module.params['project']} to its state"
+        )
+    else:
+        failure = None
+    if failure:
+        module.fail_json(msg=failure)
+
+    module.exit_json(
+        changed=bool(changes),
+        machine=shown(machine, module.params["volume_size"]),
+        changes={key: list(change) for key, change in changes.items()},
+        diff={
+            "before": {key: change[0] for key, change in changes.items()},
+            "after": {key: change[1] for key, change in changes.items()},
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+#!/usr/bin/python
+# Copyright: The Lightsout authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: project_info
+version_added: 0.1.0
+short_description: List everything on AWS that carries a project's tag
+description:
+  - Lists every kind of thing that Lightsout can create and that carries the tag C(lightsout:project), all kinds at the
+    same time from one process.
+  - Machines that are terminated and other things that AWS only remembers are left out.
+options:
+  project:
+    description:
+      - The project's name. When not given, everything of every project.
+    type: str
+  kinds:
+    description:
+      - Only these kinds. When not given, all of them.
+    type: list
+    elements: str
+    choices:
+      - spot_request
+      - instance
+      - address
+      - network_interface
+      - volume
+      - snapshot
+      - security_group
+      - key_pair
+      - instance_profile
+      - role
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in any mode.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+seealso:
+  - module: lightsout.aws.project_teardown
+author:
+  - The Lightsout authors (@lightsout)
+"""
+
+EXAMPLES = r"""
+- name: What belongs to the project
+  lightsout.aws.project_info:
+    project: rerank
+  register: project
+
+- name: Which machines run in any project
+  lightsout.aws.project_info:
+    kinds: [instance, volume]
+  register: everything
+
+- name: Show them
+  ansible.builtin.debug:
+    msg: "{{ everything.machines | selectattr('state', 'equalto', 'running') | map(attribute='name') }}"
+"""
+
+RETURN = r"""
+resources:
+  description: Everything that was found.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    kind: {description: The kind's name, one of the choices of I(kinds)., type: str, returned: always, sample: volume}
+    title: {description: The kind for people., type: str, returned: always, sample: volume}
+    id: {description: What AWS calls it., type: str, returned: always, sample: vol-0123456789abcdef0}
+    name: {description: What people call it., type: str, returned: always, sample: lightsout-rerank-machine-1}
+    project: {description: Its project., type: str, returned: always, sample: rerank}
+    state: {description: AWS's name of its state, may be empty., type: str, returned: always, sample: in-use}
+    tags: {description: All its tags., type: dict, returned: always}
+machines:
+  description: The machines among them, with addresses and prices, as M(lightsout.aws.ec2_machine) returns them.
+  returned: always
+  type: list
+  elements: dict
+projects:
+  description: How many things each project has.
+  returned: always
+  type: dict
+  sample: {rerank: 5}
+unlisted:
+  description: Kinds that could not be listed, each with the reason. Empty when the list is complete.
+  returned: always
+  type: dict
+  sample: {}
+"""
+
+from collections import Counter
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients
+from ansible_collections.lightsout.aws.plugins.module_utils.machines import summary
+from ansible_collections.lightsout.aws.plugins.module_utils.naming import project_problem
+from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource, Scope, find_all
+from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain
+
+
+def machines(resources: list[Resource]) -> list[dict]:
+    """The machines with the size of all disks that hang on them."""
+    disks: Counter = Counter()
+    for resource in resources:
+        if resource.kind == "volume":
+            for attachment in resource.raw.get("Attachments", []):
+                disks[attachment["InstanceId"]] += resource.raw["Size"]
+    found = [r for r in resources if r.kind == "instance"]
+    return sorted((summary(r.raw, disks[r.id]) for r in found), key=lambda m: (m["project"], m["name"]))
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleAWSModule(
+        argument_spec={"project": {}, "kinds": {"type": "list", "elements": "str", "choices": list(KINDS)}},
+        supports_check_mode=True,
+    )
+    project = module.params["project"]
+    problem = project_problem(project) if project is not None else None
+    if problem:
+        module.fail_json(msg=f"project '{project}' {problem}.")
+    scope = Scope(Clients(module), module.region or "", project)
+    resources, failed = find_all(scope, module.params["kinds"] or KINDS)
+    for error in failed.values():
+        problem = problem or credentials_problem(error)
+    if problem or len(failed) == len(module.params["kinds"] or KINDS):
+        module.fail_json(msg=problem or explain(next(iter(failed.values())), "list the project's resources"))
+    module.exit_json(
+        changed=False,
+        resources=[resource.as_dict() for resource in resources],
+        machines=machines(resources),
+        projects=dict(Counter(resource.project for resource in resources)),
+        unlisted={kind: explain(error, f"list the {KINDS[kind].title}s") for kind, error in failed.items()},
+    )
+
+
+if __name__ == "__main__":
+    main()
