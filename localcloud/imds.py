@@ -1,0 +1,183 @@
+"""The instance metadata service (IMDSv2), one listener inside each machine's network.
+
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+#: Paths below this many seconds of life are refused, as on EC2 (1 second to 6 hours).
+LONGEST_TOKEN = 21600
+
+Tree = dict[str, Any]
+
+
+class MetadataService:
+    """Answers for one instance, on a socket that listens inside its machine."""
+
+    def __init__(self, listener: socket.socket, instance: Any) -> None:
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            """One request; the instance is known by the socket that it came in by."""
+
+            server_version = "EC2ws"
+            sys_version = ""
+
+            def do_PUT(self) -> None:
+                service.put(self)
+
+            def do_GET(self) -> None:
+                service.get(self)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Machines ask every few seconds; nobody reads that."""
+
+        self.instance = instance
+        self._tokens: dict[str, float] = {}
+        self._server = ThreadingHTTPServer(listener.getsockname(), Handler, bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = listener
+        threading.Thread(target=self._server.serve_forever, name=f"imds-{instance.id}", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def put(self, request: BaseHTTPRequestHandler) -> None:
+        """A session token."""
+        if request.path != "/latest/api/token":
+            return self._answer(request, HTTPStatus.NOT_FOUND)
+        try:
+            seconds = int(request.headers.get("X-aws-ec2-metadata-token-ttl-seconds", ""))
+        except ValueError:
+            seconds = 0
+        if not 1 <= seconds <= LONGEST_TOKEN:
+            return self._answer(request, HTTPStatus.BAD_REQUEST)
+        token = secrets.token_urlsafe(40)
+        self._tokens[token] = time.monotonic() + seconds
+        return self._answer(request, HTTPStatus.OK, token)
+
+    def get(self, request: BaseHTTPRequestHandler) -> None:
+        """A leaf's text, or a branch's names."""
+        options = self.instance.metadata_options
+        if options.http_endpoint == "disabled":
+            return self._answer(request, HTTPStatus.FORBIDDEN)
+        token = request.headers.get("X-aws-ec2-metadata-token")
+        known = token is not None and self._tokens.get(token, 0) > time.monotonic()
+        if not known and (token is not None or options.http_tokens == "required"):
+            return self._answer(request, HTTPStatus.UNAUTHORIZED)
+        parts = [part for part in request.path.partition("?")[0].split("/") if part]
+        node: Any = tree(self.instance)
+        for part in parts[1:]:  # the first is a version
+            key = part.partition("=")[0] if isinstance(node, dict) and part.partition("=")[0] in node else part
+            node = node.get(key) if isinstance(node, dict) else None
+            node = node() if callable(node) else node
+            if node is None:
+                return self._answer(request, HTTPStatus.NOT_FOUND)
+        if isinstance(node, dict):
+            node = "\n".join(name + "/" * isinstance(below, dict) for name, below in node.items())
+        return self._answer(request, HTTPStatus.OK, str(node))
+
+    @staticmethod
+    def _answer(request: BaseHTTPRequestHandler, status: HTTPStatus, text: str = "") -> None:
+        body = text.encode()
+        request.send_response(status)
+        request.send_header("Content-Type", "text/plain")
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+
+def tree(instance: Any) -> Tree:
+    """Everything below a version: ``meta-data``, ``dynamic``, ``user-data``. None and absent are 404."""
+    key = instance.ec2_backend.key_pairs.get(instance.key_name)
+    zone = instance.placement.availability_zone
+    meta: Tree = {
+        "ami-id": instance.image_id,
+        "ami-launch-index": instance.ami_launch_index,
+        "hostname": instance.private_dns_name,
+        "instance-id": instance.id,
+        "instance-life-cycle": "spot" if instance.lifecycle == "spot" else "on-demand",
+        "instance-type": instance.instance_type,
+        "local-hostname": instance.private_dns_name,
+        "local-ipv4": instance.private_ip,
+        "placement": {"availability-zone": zone, "region": instance.region_name},
+        "public-ipv4": instance.public_ip,
+        "security-groups": "\n".join(sorted(group.name for group in instance.security_groups)),
+        "services": {"domain": "amazonaws.com", "partition": "aws"},
+        # A test of interruption sets this; `spot/instance-action` is 404 until then, as on EC2.
+        "spot": {"instance-action": getattr(instance, "localcloud_spot_action", None)},
+    }
+    if key:
+        meta["public-keys"] = {"0": {"openssh-key": key.public_key}}
+    if instance.metadata_options.instance_metadata_tags == "enabled":
+        meta["tags"] = {"instance": {tag["key"]: tag["value"] for tag in instance.get_tags()}}
+    if profile := _profile(instance):
+        role = next(iter(profile.roles), None)
+        meta["iam"] = {
+            "info": json.dumps({"Code": "Success", "InstanceProfileArn": profile.arn, "InstanceProfileId": profile.id}),
+            "security-credentials": {role.name: _credentials(role)} if role else {},
+        }
+    document = {
+        "accountId": instance.owner_id,
+        "architecture": instance.architecture,
+        "availabilityZone": zone,
+        "imageId": instance.image_id,
+        "instanceId": instance.id,
+        "instanceType": instance.instance_type,
+        "privateIp": instance.private_ip,
+        "region": instance.region_name,
+    }
+    return {
+        "dynamic": {"instance-identity": {"document": json.dumps(document, indent=2)}},
+        "meta-data": {name: value for name, value in meta.items() if value is not None},
+        "user-data": base64.b64decode(instance.user_data.as_bytes()).decode() if instance.user_data else None,
+    }
+
+
+def _profile(instance: Any) -> Any:
+    """The instance profile that is associated now, as moto's IAM knows it."""
+    association = instance.ec2_backend.iam_instance_profile_associations.get(instance.id)
+    return association.iam_instance_profile if association else None
+
+
+def _credentials(role: Any) -> Callable[[], str]:
+    """Credentials of the role, made when somebody asks: moto's STS knows them and enforces what the role may do."""
+
+    def make() -> str:
+        from moto.sts.models import sts_backends  # noqa: PLC0415  moto loads its services late, and so do we
+
+        backend = sts_backends[role.account_id][role.partition]
+        assumed = backend.assume_role(
+            region_name="us-east-1",
+            role_session_name="instance",
+            role_arn=role.arn,
+            policy=None,
+            duration=LONGEST_TOKEN,
+            external_id=None,
+        )
+        return json.dumps(
+            {
+                "Code": "Success",
+                "Type": "AWS-HMAC",
+                "AccessKeyId": assumed.access_key_id,
+                "SecretAccessKey": assumed.secret_access_key,
+                "Token": assumed.session_token,
+                "Expiration": assumed.expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "LastUpdated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            }
+        )
+
+    return make

@@ -1,0 +1,339 @@
+"""Keeps one container for each EC2 instance: whatever the API says, the containers follow; what a guest does, the API learns.
+
+moto holds the truth about instances. `reconcile` runs after each API call that changes one, and a watcher sees guests
+that power themselves off or reboot.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.instances import Instance, StateReason
+
+from localcloud import catalog, podman
+from localcloud.firewall import Rule, rules_of
+from localcloud.imds import MetadataService
+from localcloud.network import Network
+from localcloud.settings import Settings
+
+#: Exit status of a container whose init was told to power off or to reboot (it needs the capability SYS_BOOT for that).
+REBOOTED = 129
+
+#: Seconds between two looks at the guests.
+WATCH_EVERY = 0.3
+
+#: The AMI that is not ours still needs a login user.
+FALLBACK_USER = "ec2-user"
+
+#: Certificates of this computer, for machines behind the same proxy.
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+def log(*words: object) -> None:
+    """A line in the cloud's log."""
+    print(time.strftime("%H:%M:%S"), *words, file=sys.stderr, flush=True)
+
+
+@dataclass
+class Machine:
+    """A container that is up.
+
+    Attributes:
+        pid: its init, as this computer counts processes; it ends when the guest powers off.
+        rules: the packet filter that is in force.
+        metadata: its metadata service, where the network can offer one.
+    """
+
+    pid: int
+    address: str | None
+    rules: list[Rule]
+    metadata: MetadataService | None
+
+
+class Machines:
+    """All containers of one cloud."""
+
+    def __init__(self, settings: Settings, network: Network, image: str) -> None:
+        self._settings = settings
+        self._network = network
+        self._image = image
+        self._lock = threading.RLock()
+        self._up: dict[str, Machine] = {}
+        self._made: set[str] = set()
+        self._reboot: set[str] = set()
+
+    # -- the API's side ---------------------------------------------------------------------------------------
+    def follow_the_api(self) -> None:
+        """Call `reconcile` after everything in moto that may change what a machine is or what reaches it."""
+        for name in ("run_instances", "start_instances", "stop_instances", "terminate_instances"):
+            self._after(EC2Backend, name)
+        for name in (
+            "associate_address",
+            "disassociate_address",
+            "authorize_security_group_ingress",
+            "revoke_security_group_ingress",
+            "modify_instance_security_groups",
+        ):
+            self._after(EC2Backend, name)
+
+        original = Instance.reboot
+
+        def reboot(instance: Instance, *args: Any, **kwargs: Any) -> Any:
+            self._reboot.add(instance.id)
+            return original(instance, *args, **kwargs)
+
+        Instance.reboot = reboot
+        self._after(EC2Backend, "reboot_instances")
+
+    def _after(self, owner: type, name: str) -> None:
+        original: Callable[..., Any] = getattr(owner, name)
+
+        def wrapped(backend: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(backend, *args, **kwargs)
+            self.reconcile()
+            return result
+
+        setattr(owner, name, wrapped)
+
+    @staticmethod
+    def instances() -> Iterator[Instance]:
+        """Every instance of every account and region."""
+        for account in list(ec2_backends.values()):
+            for backend in list(account.values()):
+                for reservation in list(backend.reservations.values()):
+                    yield from list(reservation.instances)
+
+    def reconcile(self) -> None:
+        """Make the containers what the API says; several at once, since each takes half a second."""
+        with self._lock:
+            work = [job for instance in self.instances() if (job := self._work(instance))]
+            if len(work) == 1:
+                work[0]()
+            elif work:
+                with ThreadPoolExecutor(max_workers=4) as pool:
+                    for done in [pool.submit(job) for job in work]:
+                        done.result()
+            self._guard()
+
+    def _work(self, instance: Instance) -> Callable[[], None] | None:
+        """What this instance's container needs; None where it is as it should be."""
+        up, made = instance.id in self._up, instance.id in self._made
+        state = instance.state
+        if state == "running" and up and instance.id in self._reboot:
+            return lambda: self._restart(instance)
+        if state == "running" and not up:
+            return lambda: self._start(instance) if made else self._create(instance)
+        if state == "running" and up and self._up[instance.id].address != instance.public_ip:
+            return lambda: self._readdress(instance)
+        if state == "stopped" and up:
+            return lambda: self._stop(instance)
+        if state == "terminated" and made:
+            return lambda: self._remove(instance)
+        return None
+
+    # -- containers -------------------------------------------------------------------------------------------
+    def container(self, instance_id: str) -> str:
+        """The name of an instance's container."""
+        return f"localcloud-{self._settings.name}-{instance_id}"
+
+    def _create(self, instance: Instance) -> None:
+        began = time.monotonic()
+        offer = catalog.offer_of(instance.image_id)
+        seed = self._seed(instance, offer.user if offer else FALLBACK_USER)
+        mounts = {
+            seed / "nocloud": "/var/lib/cloud/seed/nocloud",
+            seed / "ami.cfg": "/etc/cloud/cloud.cfg.d/99_zz_ami.cfg",
+        }
+        if CERTIFICATES.exists():
+            mounts[CERTIFICATES] = str(CERTIFICATES)
+        podman.run(
+            "run",
+            "--detach",
+            *("--name", self.container(instance.id)),
+            *("--hostname", instance.private_dns_name.partition(".")[0]),
+            *("--label", f"localcloud={self._settings.name}"),
+            "--systemd=always",
+            *("--cap-add", "SYS_BOOT"),
+            *self._network.options,
+            *self._network.address_options(instance.public_ip),
+            *(word for source, target in mounts.items() for word in ("--volume", f"{source}:{target}:ro")),
+            self._image,
+        )
+        self._made.add(instance.id)
+        self._is_up(instance)
+        log(f"{instance.id} runs at {instance.public_ip} after {time.monotonic() - began:.1f} s")
+
+    def _seed(self, instance: Instance, user: str) -> Path:
+        """cloud-init's input: who may log in, and the user data."""
+        folder = self._settings.seeds / instance.id
+        (folder / "nocloud").mkdir(parents=True, exist_ok=True)
+        key = instance.ec2_backend.key_pairs.get(instance.key_name)
+        metadata = {
+            "instance-id": instance.id,
+            "local-hostname": instance.private_dns_name.partition(".")[0],
+            "public-keys": [key.public_key.strip()] if key else [],
+        }
+        (folder / "nocloud/meta-data").write_text(json.dumps(metadata))
+        data = base64.b64decode(instance.user_data.as_bytes()) if instance.user_data else b""
+        (folder / "nocloud/user-data").write_bytes(data)
+        login = {
+            "name": user,
+            "gecos": user,
+            "groups": ["adm", "sudo"],
+            "sudo": ["ALL=(ALL) NOPASSWD:ALL"],
+            "shell": "/bin/bash",
+            "lock_passwd": True,
+        }
+        (folder / "ami.cfg").write_text(json.dumps({"system_info": {"default_user": login}, "users": ["default"]}))
+        return folder
+
+    def _start(self, instance: Instance) -> None:
+        self._network.moved(self.container(instance.id), instance.public_ip)
+        podman.run("start", self.container(instance.id))
+        self._is_up(instance)
+        log(f"{instance.id} started at {instance.public_ip}")
+
+    def _is_up(self, instance: Instance) -> None:
+        """Guard a container that has just started, before its ssh server answers."""
+        name = self.container(instance.id)
+        pid = int(podman.run("inspect", "--format", "{{.State.Pid}}", name))
+        rules = self._rules(instance)
+        listener = self._network.up(name, pid, instance.public_ip, rules)
+        metadata = MetadataService(listener, instance) if listener else None
+        self._up[instance.id] = Machine(pid, instance.public_ip, rules, metadata)
+
+    def _is_down(self, instance: Instance) -> None:
+        machine = self._up.pop(instance.id, None)
+        if machine and machine.metadata:
+            machine.metadata.close()
+        self._network.down(self.container(instance.id))
+
+    def _stop(self, instance: Instance) -> None:
+        self._is_down(instance)
+        podman.run("stop", "--time", "20", self.container(instance.id))
+        log(f"{instance.id} stopped")
+
+    def _restart(self, instance: Instance) -> None:
+        self._reboot.discard(instance.id)
+        self._is_down(instance)
+        podman.run("restart", "--time", "20", self.container(instance.id))
+        self._is_up(instance)
+        log(f"{instance.id} rebooted by the API")
+
+    def _readdress(self, instance: Instance) -> None:
+        """An Elastic IP came or went."""
+        name = self.container(instance.id)
+        self._is_down(instance)
+        self._network.moved(name, instance.public_ip)
+        self._is_up(instance)
+        log(f"{instance.id} is now at {instance.public_ip}")
+
+    def _remove(self, instance: Instance) -> None:
+        self._is_down(instance)
+        podman.run("rm", "--force", "--time", "0", self.container(instance.id))
+        self._made.discard(instance.id)
+        shutil.rmtree(self._settings.seeds / instance.id, ignore_errors=True)
+        log(f"{instance.id} removed")
+
+    # -- security groups --------------------------------------------------------------------------------------
+    def _rules(self, instance: Instance) -> list[Rule]:
+        members: dict[str, list[str]] = {}
+        for other in self.instances():
+            if other.state == "running" and other.public_ip:
+                for group in {group.id for nic in other.nics.values() for group in nic.group_set}:
+                    members.setdefault(group, []).append(other.public_ip)
+        return rules_of(instance, members)
+
+    def _guard(self) -> None:
+        """Bring the packet filters up to date."""
+        for instance in self.instances():
+            machine = self._up.get(instance.id)
+            if machine and (rules := self._rules(instance)) != machine.rules:
+                self._network.guard(self.container(instance.id), rules)
+                machine.rules = rules
+
+    # -- the guests' side -------------------------------------------------------------------------------------
+    def watch(self) -> None:
+        """Look after the guests until the process ends."""
+        while True:
+            time.sleep(WATCH_EVERY)
+            try:
+                with self._lock:
+                    for instance in self.instances():
+                        machine = self._up.get(instance.id)
+                        if machine and not _alive(machine.pid):
+                            self._guest_ended(instance)
+            except Exception as error:  # the watcher must outlive whatever a guest does
+                log("watch:", repr(error))
+
+    def _guest_ended(self, instance: Instance) -> None:
+        """The guest rebooted or powered off by itself: do what EC2 does then."""
+        name = self.container(instance.id)
+        podman.run("wait", name, check=False)
+        code = int(podman.run("inspect", "--format", "{{.State.ExitCode}}", name))
+        self._is_down(instance)
+        if code == REBOOTED:
+            podman.run("start", name)
+            self._is_up(instance)
+            log(f"{instance.id} rebooted itself")
+            return
+        behavior = instance.instance_initiated_shutdown_behavior
+        log(f"{instance.id} powered itself off (exit status {code}): {behavior}")
+        if behavior == "terminate":
+            instance.terminate()
+        else:
+            instance.stop()
+        reason = "Client.InstanceInitiatedShutdown"
+        instance.state_reason = StateReason(f"{reason}: Instance initiated shutdown", reason)
+        self.reconcile()
+
+    # -- beginning and end ------------------------------------------------------------------------------------
+    def rows(self) -> list[dict[str, str]]:
+        """What `localcloud status` shows."""
+        return [
+            {
+                "id": instance.id,
+                "name": next((tag["value"] for tag in instance.get_tags() if tag["key"] == "Name"), ""),
+                "type": instance.instance_type,
+                "state": instance.state,
+                "address": instance.public_ip or "",
+                "container": self.container(instance.id) if instance.id in self._made else "",
+            }
+            for instance in self.instances()
+        ]
+
+
+def remove_leftovers(name: str) -> int:
+    """Remove every container that carries the cloud's label; how many there were."""
+    found = podman.run("ps", "--all", "--quiet", "--filter", f"label=localcloud={name}").split()
+    if found:
+        podman.run("rm", "--force", "--time", "0", *found)
+    return len(found)
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def ensure_seeds_folder(settings: Settings) -> None:
+    """An empty folder for the machines' seeds; user data is nobody else's business."""
+    shutil.rmtree(settings.seeds, ignore_errors=True)
+    settings.seeds.mkdir(parents=True, mode=0o700)
+    os.chmod(settings.seeds, 0o700)

@@ -1,0 +1,324 @@
+"""Addresses, and what reaches them.
+
+Two ways, one interface (``Bridge`` and ``Forward``):
+
+- *bridge*: the machines are on a podman network of their own, and an instance's public address is its container's.
+  Security groups are a packet filter inside the container's network namespace, set from here. Needs root.
+- *forward*: an instance's public address is one of 127.0.1.0/24, where this process listens on a few ports and passes
+  connections on, as far as a security group lets it. Works without root; no instance metadata, no other ports.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from localcloud import podman
+from localcloud.firewall import Rule, ruleset
+from localcloud.settings import CloudError
+
+#: Ports that *forward* offers on an instance's address: ssh, HTTP, HTTPS, Jupyter.
+FORWARDED = (22, 80, 443, 8888)
+
+METADATA_ADDRESS = "169.254.169.254"
+
+
+class Network(Protocol):
+    """How machines are reached."""
+
+    #: The address of this computer as the machines see it: for downloads, and for `checkip`.
+    gateway: str
+    #: Words for `podman run`, but for the address.
+    options: list[str]
+
+    def open(self) -> None:
+        """Make what the machines need; called once, before the first machine."""
+
+    def close(self) -> None:
+        """Take it away."""
+
+    def new_address(self) -> str:
+        """A public address that no machine had before."""
+
+    def address_options(self, address: str | None) -> list[str]:
+        """Words for `podman run` that give a machine this address."""
+
+    def moved(self, container: str, address: str | None) -> None:
+        """A stopped machine gets another address before it starts again."""
+
+    def up(self, container: str, pid: int, address: str | None, rules: list[Rule]) -> socket.socket | None:
+        """A machine runs: guard it. Returns a listening socket for its metadata service, where there can be one."""
+
+    def guard(self, container: str, rules: list[Rule]) -> None:
+        """The rules of a running machine changed."""
+
+    def down(self, container: str) -> None:
+        """A machine stopped."""
+
+
+def _addresses(prefix: str) -> Iterator[str]:
+    yield from (f"{prefix}{last}" for last in range(10, 250))
+
+
+class _Pool:
+    """Addresses, each given out anew only when all others were: a new machine is not mistaken for an old one."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._rest = _addresses(prefix)
+        self._lock = threading.Lock()
+
+    def __call__(self) -> str:
+        with self._lock:
+            for address in self._rest:
+                return address
+            self._rest = _addresses(self._prefix)
+            return next(self._rest)
+
+
+class Bridge:
+    """A podman network of our own on a subnet that nothing else on this computer uses."""
+
+    def __init__(self, name: str) -> None:
+        self.name = f"localcloud-{name}"
+        self.options = ["--network", self.name]
+        self._pids: dict[str, int] = {}
+        self.gateway = ""
+
+    def open(self) -> None:
+        podman.run("network", "rm", "--force", self.name, check=False)
+        taken = list(_taken_networks())
+        for third in range(7, 256):
+            subnet = ipaddress.ip_network(f"10.213.{third}.0/24")
+            if not any(subnet.overlaps(other) for other in taken):
+                break
+        else:
+            raise CloudError("every network of 10.213.0.0/16 is in use on this computer: there is no room for machines")
+        podman.run("network", "create", "--disable-dns", "--subnet", str(subnet), self.name)
+        self.gateway = str(next(subnet.hosts()))
+        self.new_address = _Pool(self.gateway.rpartition(".")[0] + ".")
+        self._make_bridge()
+
+    def _make_bridge(self) -> None:
+        """Podman makes the bridge with the first container; we listen on its address before that."""
+        podman.run("run", "--rm", *self.options, "--rootfs", _empty_root(), "/nothing", check=False)
+
+    def close(self) -> None:
+        podman.run("network", "rm", "--force", self.name, check=False)
+
+    def address_options(self, address: str | None) -> list[str]:
+        return ["--ip", address] if address else []
+
+    def moved(self, container: str, address: str | None) -> None:
+        podman.run("network", "disconnect", self.name, container)
+        podman.run("network", "connect", *self.address_options(address), self.name, container)
+
+    def up(self, container: str, pid: int, address: str | None, rules: list[Rule]) -> socket.socket | None:
+        self._pids[container] = pid
+        self.guard(container, rules)
+        _inside(pid, ["ip", "address", "add", f"{METADATA_ADDRESS}/32", "dev", "lo"])
+        return _listen_inside(pid, METADATA_ADDRESS, 80)
+
+    def guard(self, container: str, rules: list[Rule]) -> None:
+        _inside(self._pids[container], ["nft", "--file", "-"], ruleset(rules))
+
+    def down(self, container: str) -> None:
+        self._pids.pop(container, None)
+
+
+class Forward:
+    """Loopback addresses and a small proxy."""
+
+    gateway = "127.0.0.1"
+
+    def __init__(self) -> None:
+        # The machines reach this computer's loopback under the name host.containers.internal.
+        self.options = ["--network", "slirp4netns:allow_host_loopback=true"] if not podman.rootful() else []
+        self.new_address = _Pool("127.0.1.")
+        self._doors: dict[str, list[Door]] = {}
+        self._address: dict[str, str | None] = {}
+
+    def open(self) -> None:
+        """Nothing to make."""
+
+    def close(self) -> None:
+        for container in list(self._doors):
+            self.down(container)
+
+    def address_options(self, address: str | None) -> list[str]:
+        if podman.rootful():
+            return []
+        # Without root a container has no address that we could connect to: podman publishes each port on loopback.
+        return [word for port in FORWARDED for word in ("--publish", f"127.0.0.1::{port}")]
+
+    def moved(self, container: str, address: str | None) -> None:
+        """The doors move with the next `up`."""
+
+    def up(self, container: str, pid: int, address: str | None, rules: list[Rule]) -> socket.socket | None:
+        self.down(container)
+        if address:
+            targets = self._targets(container)
+            self._doors[container] = [
+                Door(address, port, targets[port], rules) for port in FORWARDED if port in targets
+            ]
+        return None
+
+    @staticmethod
+    def _targets(container: str) -> dict[int, tuple[str, int]]:
+        """Where each port of a machine really is."""
+        if podman.rootful():
+            there = podman.run("inspect", "--format", "{{.NetworkSettings.IPAddress}}", container).strip()
+            return {port: (there, port) for port in FORWARDED}
+        found = re.findall(r"^(\d+)/tcp -> 127\.0\.0\.1:(\d+)$", podman.run("port", container), re.MULTILINE)
+        return {int(port): ("127.0.0.1", int(published)) for port, published in found}
+
+    def guard(self, container: str, rules: list[Rule]) -> None:
+        for door in self._doors.get(container, []):
+            door.rules = rules
+
+    def down(self, container: str) -> None:
+        for door in self._doors.pop(container, []):
+            door.close()
+
+
+@dataclass
+class Door:
+    """One port of one loopback address, passed on to a machine while a rule lets it in."""
+
+    address: str
+    port: int
+    target: tuple[str, int]
+    rules: list[Rule]
+
+    def __post_init__(self) -> None:
+        try:
+            self._listener = socket.create_server((self.address, self.port), backlog=64)
+        except OSError as error:
+            raise CloudError(f"cannot listen on {self.address}:{self.port}: {error.strerror}") from error
+        threading.Thread(target=self._serve, name=f"door-{self.address}:{self.port}", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening; connections that are open live on."""
+        try:
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                visitor, (source, _port) = self._listener.accept()
+            except OSError:
+                return
+            if any(rule.admits("tcp", self.port, source) for rule in self.rules):
+                threading.Thread(target=self._pass_on, args=(visitor,), daemon=True).start()
+            else:
+                _reset(visitor)
+
+    def _pass_on(self, visitor: socket.socket) -> None:
+        try:
+            machine = socket.create_connection(self.target, timeout=10)
+        except OSError:
+            _reset(visitor)
+            return
+        machine.settimeout(None)
+        back = threading.Thread(target=_pump, args=(machine, visitor), daemon=True)
+        back.start()
+        _pump(visitor, machine)
+        back.join()
+        visitor.close()
+        machine.close()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    """Carry bytes until the source ends; then tell the sink."""
+    try:
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+    except OSError:
+        pass
+    try:
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+def _reset(connection: socket.socket) -> None:
+    """Refuse, as a closed port does."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    connection.close()
+
+
+def _empty_root() -> str:
+    """A folder that serves as a container's empty root."""
+    folder = podman.CACHE / "empty"
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)
+
+
+def _taken_networks() -> Iterator[ipaddress.IPv4Network]:
+    """Everything that this computer reaches in a way of its own: routes, name servers, proxies."""
+    routes = subprocess.run(["ip", "-4", "route"], capture_output=True, text=True, check=False).stdout
+    proxies = " ".join(value for key, value in os.environ.items() if key.lower().endswith("_proxy"))
+    try:
+        with open("/etc/resolv.conf", encoding="utf-8") as file:  # noqa: PTH123
+            servers = file.read()
+    except OSError:
+        servers = ""
+    for text in (routes, servers, proxies):
+        for found in re.findall(r"\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d+)?\b", text):
+            try:
+                yield ipaddress.IPv4Network(found, strict=False)
+            except ValueError:
+                continue
+
+
+def _inside(pid: int, command: list[str], text: str | None = None) -> None:
+    """Run one of this computer's programs in the network namespace of a process."""
+    done = subprocess.run(
+        ["nsenter", "--target", str(pid), "--net", *command], input=text, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise CloudError(f"{command[0]} in a machine's network: {done.stderr.strip()}")
+
+
+def _listen_inside(pid: int, address: str, port: int) -> socket.socket:
+    """A socket that listens in another process's network namespace, and is served from here.
+
+    A socket stays in the namespace that it was made in; so a thread goes there, makes one, and ends.
+    """
+    made: list[socket.socket | OSError] = []
+
+    def make() -> None:
+        try:
+            with open(f"/proc/{pid}/ns/net") as namespace:  # noqa: PTH123
+                os.setns(namespace.fileno(), os.CLONE_NEWNET)
+            made.append(socket.create_server((address, port), backlog=16))
+        except OSError as error:
+            made.append(error)
+
+    thread = threading.Thread(target=make, name="listen-inside")
+    thread.start()
+    thread.join()
+    if isinstance(made[0], OSError):
+        raise CloudError(f"cannot serve instance metadata: {made[0]}")
+    return made[0]
+
+
+def choose(name: str, wish: str | None = None) -> Network:
+    """The network for a cloud: what is wished for (``bridge`` or ``forward``), or what this user can have."""
+    kind = wish or os.environ.get("LOCALCLOUD_NETWORK") or ("bridge" if podman.rootful() else "forward")
+    makers: dict[str, Callable[[], Any]] = {"bridge": lambda: Bridge(name), "forward": Forward}
+    if kind not in makers:
+        raise CloudError(f"network: '{kind}' is unknown; it is one of {', '.join(makers)}")
+    if kind == "bridge" and not podman.rootful():
+        raise CloudError("network: 'bridge' needs root; without root use 'forward' (the default)")
+    return makers[kind]()

@@ -1,0 +1,185 @@
+"""The running cloud: moto with what it lacks, its machines, and a few pages of our own under /lightsout/."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from localcloud import catalog
+from localcloud.network import Network, choose
+from localcloud.settings import Settings
+
+# moto reads these while it is imported: import it only below.
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+os.environ["MOTO_ENABLE_KEYPAIR_VALIDATION"] = "true"
+os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "true"
+os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = "true"
+os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+
+StartResponse = Callable[..., Any]
+
+
+class Faults:
+    """Misfortunes that a test can order by ``POST /lightsout/faults``.
+
+    Attributes:
+        dropped_answers: so many RunInstances will succeed without their answer getting through.
+        no_capacity: availability zones that are out of machines.
+    """
+
+    def __init__(self) -> None:
+        self.dropped_answers = 0
+        self.no_capacity: set[str] = set()
+        self._lock = threading.Lock()
+
+    def order(self, wish: dict[str, Any]) -> None:
+        """Set what is named in ``wish``."""
+        with self._lock:
+            self.dropped_answers = int(wish.get("dropped_answers", self.dropped_answers))
+            self.no_capacity = set(wish.get("no_capacity", self.no_capacity))
+
+    def drop_now(self) -> bool:
+        """Whether this answer gets lost."""
+        with self._lock:
+            if self.dropped_answers > 0:
+                self.dropped_answers -= 1
+                return True
+            return False
+
+
+class Pages:
+    """What is served besides the AWS API, and the AWS API itself."""
+
+    def __init__(self, aws: Callable[..., Iterable[bytes]], network: Network, faults: Faults, files: Path) -> None:
+        self._aws = aws
+        self._network = network
+        self._faults = faults
+        self._files = files
+        self.machines: Callable[[], list[dict[str, str]]] = list
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """WSGI."""
+        path = environ["PATH_INFO"]
+        if not path.startswith("/lightsout/"):
+            return self._api(environ, start_response)
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = json.loads(environ["wsgi.input"].read(length) or b"{}") if length else {}
+        page = path.removeprefix("/lightsout/")
+        match environ["REQUEST_METHOD"], page.split("/"):
+            case "GET", ["checkip"]:
+                # The controller and its machines are one computer: they see it at the gateway.
+                return _text(start_response, self._network.gateway + "\n")
+            case "GET", ["machines"]:
+                return _text(start_response, json.dumps(self.machines()))
+            case "POST", ["faults"]:
+                self._faults.order(body)
+                return _text(start_response, "ok\n")
+            case "POST", ["publish"]:
+                return _text(start_response, publish(body["parameter"]) + "\n")
+            case "GET", ["files", name] if (self._files / name).is_file() and not name.startswith("."):
+                return self._file(environ, start_response, self._files / name)
+        start_response("404 Not Found", [("Content-Type", "text/plain")])
+        return [b"no such page\n"]
+
+    def _api(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        answer = self._aws(environ, start_response)
+        if environ.get("localcloud.ran_instances") and self._faults.drop_now():
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        return answer
+
+    @staticmethod
+    def _file(environ: dict[str, Any], start_response: StartResponse, path: Path) -> Iterable[bytes]:
+        start_response(
+            "200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(path.stat().st_size))]
+        )
+        file = path.open("rb")
+        wrapper = environ.get("wsgi.file_wrapper")
+        return wrapper(file) if wrapper else iter(lambda: file.read(1 << 16), b"")
+
+
+def _text(start_response: StartResponse, text: str) -> Iterable[bytes]:
+    body = text.encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def publish(parameter: str) -> str:
+    """Publish a newer image everywhere; its id."""
+    from moto.ec2.models import ec2_backends
+    from moto.ec2.models.amis import Ami
+
+    new = catalog.publish(parameter)
+    (described,) = (image for image in catalog.described() if image["ami_id"] == new)
+    for account in list(ec2_backends.values()):
+        for backend in list(account.values()):
+            backend.amis[new] = Ami(backend, **{k: v for k, v in described.items() if k != "creation_date"})
+    catalog.write(Path(os.environ["MOTO_AMIS_PATH"]))
+    return new
+
+
+def extend_moto(faults: Faults, network: Network) -> None:
+    """Teach moto what it lacks; each part says which."""
+    from localcloud import moto_extensions
+
+    moto_extensions.apply(faults, network.new_address)
+
+
+def serve(settings: Settings, image: str, files: Path, ready: Callable[[Network], None]) -> None:
+    """Run a cloud until a signal ends it.
+
+    Args:
+        settings: which cloud.
+        image: the container image of its machines.
+        files: a folder that is served under /lightsout/files/.
+        ready: called when the API answers.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    amis = settings.state_dir / "amis.json"
+    catalog.write(amis)
+    os.environ["MOTO_AMIS_PATH"] = str(amis)
+    os.environ["MOTO_PORT"] = str(settings.port)
+
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    from localcloud.machines import Machines, ensure_seeds_folder, log, remove_leftovers
+
+    class Quiet(WSGIRequestHandler):
+        """Keeps connections open, as AWS does, and leaves the log to machines and errors."""
+
+        protocol_version = "HTTP/1.1"
+
+        def log_request(self, *_: object) -> None:
+            """Nothing: an SDK asks hundreds of times."""
+
+    if left := remove_leftovers(settings.name):
+        log(f"removed {left} containers that an earlier run left behind")
+    ensure_seeds_folder(settings)
+    network = choose(settings.name, settings.network)
+    network.open()
+    try:
+        faults = Faults()
+        extend_moto(faults, network)
+        machines = Machines(settings, network, image)
+        machines.follow_the_api()
+        pages = Pages(DomainDispatcherApplication(create_backend_app), network, faults, files)
+        pages.machines = machines.rows
+        for address in dict.fromkeys(["127.0.0.1", network.gateway]):
+            server = make_server(address, settings.port, pages, threaded=True, request_handler=Quiet)
+            threading.Thread(target=server.serve_forever, name=f"api-{address}", daemon=True).start()
+        log(f"{settings.name}: {settings.endpoint}, network {settings.network}, machines see {network.gateway}")
+        ready(network)
+        machines.watch()
+    finally:
+        remove_leftovers(settings.name)
+        network.close()
+        log("stopped")
