@@ -55,8 +55,8 @@ def region_problems(region: str | None, inventory_region: str | None) -> list[st
         return [f"lightsout_region is '{region}', which is not an AWS region{hint}"]
     if inventory_region and inventory_region != region:
         return [
-            f"lightsout_region is '{region}', but AWS_REGION is '{inventory_region}' and that is where the inventory looks "
-            f"for machines: export AWS_REGION={region}, or leave lightsout_region out."
+            f"lightsout_region is '{region}', but AWS_REGION is '{inventory_region}', and that is where the inventory "
+            f"looks for machines: export AWS_REGION={region}, or leave lightsout_region out."
         ]
     return []
 
@@ -101,8 +101,8 @@ def network(cidr: str, allow_world: bool) -> str:
         raise LightsoutError(f"{said}, which is an address inside a network: write '{host}' or '{found}'.")
     if found.prefixlen < (_WORLD_V4 if found.version == 4 else _WORLD_V6) and not allow_world:
         raise LightsoutError(
-            f"{said}, which lets the whole internet try the machine: give your own address or 'auto'. If you do mean it, "
-            "add `-e ec2_machine_allow_world=true`."
+            f"{said}, which lets the whole internet try the machine: give your own address or 'auto'. If you do mean "
+            "it, add `-e ec2_machine_allow_world=true`."
         )
     return str(found)
 
@@ -133,7 +133,8 @@ def machine_problems(machine: dict[str, Any]) -> list[str]:
     instance_type, image, size = machine["instance_type"], machine["image"], machine["volume_size"]
     if not _INSTANCE_TYPE.fullmatch(instance_type or ""):
         problems.append(
-            f"ec2_machine_instance_type is '{instance_type}', which is not an instance type: they look like 't3.medium'."
+            f"ec2_machine_instance_type is '{instance_type}', which is not an instance type: they look like "
+            "'t3.medium'."
         )
     if image not in IMAGES and not is_ami_id(image):
         hint = did_you_mean(image, IMAGES) or f": one of {', '.join(IMAGES)}, or an AMI id (ami-…)."

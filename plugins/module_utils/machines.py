@@ -186,8 +186,8 @@ def refusals(name: str, seen: dict[str, Any], wanted: Wanted, allow_stop: bool, 
         )
     if wanted.image is not None and seen["image"] not in (None, wanted.image):
         problems.append(
-            f"{prefix}image is '{wanted.image}', but {name} was made from '{seen['image']}' and a machine keeps its image: "
-            f"set it to '{seen['image']}', {start_over}."
+            f"{prefix}image is '{wanted.image}', but {name} was made from '{seen['image']}' and a machine keeps its "
+            f"image: set it to '{seen['image']}', {start_over}."
         )
     if wanted.spot is not None and wanted.spot != seen["spot"]:
         kind = "a spot machine" if seen["spot"] else "not a spot machine"

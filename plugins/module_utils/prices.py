@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What things cost: a dated table of public list prices, for an estimate before anything is created.
 
-USD, Linux, on demand, shared tenancy, region us-east-1, without tax. A type that is not in the table has no known price:
-nothing here guesses.
+USD, Linux, on demand, shared tenancy, region us-east-1, without tax. A type that is not in the table has no known
+price: nothing here guesses.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ _TRY_AGAIN = (
 #: Pauses between two looks, in seconds; the last one is repeated.
 _PAUSES = (0.5, 1, 2, 3, 5)
 
-#: How often a thing is tried that something holds on to which AWS refused to delete: it may also be held by what is just
-#: vanishing, so once is not enough, and it may never be let go, so for ever is too long.
+#: How often a thing is tried that something holds on to which AWS refused to delete: it may also be held by what is
+#: just vanishing, so once is not enough, and it may never be let go, so for ever is too long.
 _PATIENCE = 5
 
 

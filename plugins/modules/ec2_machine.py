@@ -11,8 +11,8 @@ version_added: 0.1.0
 short_description: Keep exactly one EC2 instance of a project as it should be
 description:
   - Creates, changes, starts, stops or terminates the one machine of a project that has a given name.
-  - A machine is found by its tags, never by its image. M(amazon.aws.ec2_instance) matches by image as well and launches a
-    second paid machine when the newest image has moved on.
+  - A machine is found by its tags, never by its image. M(amazon.aws.ec2_instance) matches by image as well and launches
+    a second paid machine when the newest image has moved on.
   - Every launch carries a deterministic client token. Two runs at once, or a run that repeats a launch whose answer was
     lost, get the same machine.
   - When EC2 has no capacity in one zone, the next subnet is tried at once.
@@ -72,7 +72,8 @@ options:
     default: true
   volume_size:
     description:
-      - The size of the root volume in GiB. A larger value grows the volume of a running machine; a smaller one is an error.
+      - The size of the root volume in GiB. A larger value grows the volume of a running machine, a smaller one is an
+        error.
       - The file system follows at the next boot, or with C(growpart) and C(resize2fs).
     type: int
   kms_key_id:
@@ -99,7 +100,7 @@ options:
     type: bool
   termination_protection:
     description:
-      - Whether the API refuses to terminate the machine. A protected machine survives a teardown, which then reports it.
+      - Whether the API refuses to terminate the machine. A protected machine survives a teardown, which reports it.
     type: bool
   spot:
     description:
@@ -230,7 +231,7 @@ machine:
     zone: {description: The availability zone., type: str, returned: always, sample: us-east-1a}
     launched: {description: When it was last started., type: str, returned: always, sample: '2026-11-23T04:00:00Z'}
     expires: {description: When its lease ends., type: str, returned: always, sample: '2026-11-23T16:00:00Z'}
-    disk_gib: {description: The size of its root volume where it was asked about., type: int, returned: always, sample: 120}
+    disk_gib: {description: The size that was asked for its disk., type: int, returned: always, sample: 120}
     tags: {description: All its tags., type: dict, returned: always, sample: {'lightsout:project': rerank}}
     price: {description: What it costs; see M(lightsout.aws.preflight_info)., type: dict, returned: always}
 changes:
@@ -240,15 +241,14 @@ changes:
   sample: {volume_size: [120, 200]}
 """
 
+import contextlib
 import datetime
 import hashlib
 import time
 from typing import Any
 
-try:
+with contextlib.suppress(ImportError):  # AnsibleAWSModule says it
     from botocore.exceptions import ClientError, WaiterError
-except ImportError:
-    pass  # AnsibleAWSModule says it
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients
@@ -296,7 +296,7 @@ NO_CAPACITY = {
 #: Dead machines of one name, security group and type in the time that EC2 remembers tokens; more is no accident.
 GENERATIONS = 20
 
-#: How long to repeat a launch whose answers are lost, and to look for the machine of a run at the same time, in seconds.
+#: How long to repeat a launch whose answers are lost, in seconds; a third of it, to look for another run's machine.
 PATIENCE = 60
 
 
@@ -560,7 +560,7 @@ class Machine:
         return request
 
     def spot_options(self) -> dict[str, str]:
-        """Only a persistent request lets a spot machine stop; it is cancelled by the teardown before the machine goes."""
+        """Only a persistent request lets a spot machine stop; teardown cancels it before the machine."""
         stop = self.params["spot_interruption"] == "stop"
         options = {
             "SpotInstanceType": "persistent" if stop else "one-time",
@@ -603,12 +603,12 @@ class Machine:
                 "Try again later, or another type, or another region."
             )
         raise LightsoutError(
-            f"Each of {GENERATIONS} launches of {self.name} was answered with a machine that is dead already: something "
-            "terminates them. Look at their state transition reason in the EC2 console."
+            f"Each of {GENERATIONS} launches of {self.name} was answered with a machine that is dead already: "
+            "something terminates them. Look at their state transition reason in the EC2 console."
         )
 
     def run(self, request: dict[str, Any]) -> dict:
-        """RunInstances, repeated with the same token while answers are lost or a new instance profile is not known yet."""
+        """RunInstances, repeated with the same token while answers are lost or a new profile is not known yet."""
         deadline = self.clock() + PATIENCE
         while True:
             try:

@@ -11,10 +11,10 @@ version_added: 0.1.0
 short_description: Check all settings of a project at once and tell what would be made and what it costs
 description:
   - Validates every setting, first by itself, then against AWS, and reports all problems together, one line each.
-  - Returns the I(plan), which is what there is, what would have to change, and the price of it.
+  - Returns the I(plan), which is what there is, what would have to change, and its price.
   - Creates and changes nothing. All questions to AWS are asked at the same time from one process.
-  - Messages name the variables of the role P(lightsout.aws.preflight#role) and its siblings, since that is what a reader
-    can change.
+  - Messages name the variables of the role P(lightsout.aws.preflight#role) and its siblings, since that is what a
+    reader can change.
 options:
   owner:
     description:
@@ -294,6 +294,7 @@ class Preflight:
         self.region: str = module.region or ""
         self.project: str = module.params["project"]
         self.problems: list[str] = []
+        self.refusals: list[str] = []
         self.cidrs: list[str] = []
         self.changes: dict[str, Any] = {}
         self.plan: dict[str, Any] = {
@@ -369,6 +370,9 @@ class Preflight:
             answers |= more
         if complete or self.changes:
             self.read_new_machine(answers)
+        # A value that is wrong by itself is said to be so once, not again because the machine has another.
+        named = {problem.split(" is ")[0] for problem in self.problems}
+        self.problems += [refusal for refusal in self.refusals if refusal.split(" is ")[0] not in named]
         self.price(answers)
 
     def ask(self, calls: dict[str, Any]) -> dict[str, Any] | None:
@@ -447,8 +451,8 @@ class Preflight:
             return str(ipaddress.ip_network(text))
         except (OSError, ValueError) as error:
             raise LightsoutError(
-                f"lightsout_access_cidr is 'auto', but {url} did not tell your address ({error}): give it yourself, for "
-                "example `-e lightsout_access_cidr=203.0.113.7`."
+                f"lightsout_access_cidr is 'auto', but {url} did not tell your address ({error}): give it "
+                "yourself, for example `-e lightsout_access_cidr=203.0.113.7`."
             ) from error
 
     def find_image(self) -> dict[str, Any]:
@@ -479,8 +483,8 @@ class Preflight:
             found = []
         if not found:
             raise LightsoutError(
-                f"ec2_machine_image is '{name}', but {self.region} has no image {image_id} that you may use: AMI ids differ "
-                f"from region to region; a name such as '{next(iter(IMAGES))}' works everywhere."
+                f"ec2_machine_image is '{name}', but {self.region} has no image {image_id} that you may use: AMI ids "
+                f"differ from region to region; a name such as '{next(iter(IMAGES))}' works everywhere."
             )
         return found[0]
 
@@ -577,8 +581,8 @@ class Preflight:
         tags = tags_as_dict(answer[0].get("Tags"))
         if not private.exists():
             self.problems.append(
-                f"Key pair {name} exists on AWS, but its private key is not on this computer ({private}): copy that file from "
-                f"the computer that made the project, {start_over}."
+                f"Key pair {name} exists on AWS, but its private key is not on this computer ({private}): copy that "
+                f"file from the computer that made the project, {start_over}."
             )
         elif there and here and there != here:
             self.problems.append(
@@ -606,8 +610,9 @@ class Preflight:
         tags = tags_as_dict(group.get("Tags"))
         if tags.get(TAG_PROJECT) != self.project:
             self.problems.append(
-                f"A security group {group['GroupName']} exists ({group['GroupId']}) without the tag "
-                f"{TAG_PROJECT}={self.project}, so it is not ours to change: rename it, or choose another lightsout_project."
+                f"A security group {group['GroupName']} exists ({group['GroupId']}) without the "
+                f"tag {TAG_PROJECT}={self.project}, so it is not ours to change: rename it, or choose another "
+                "lightsout_project."
             )
             return
         shall = {(port, cidr) for port in self.machine["ports"] for cidr in self.plan["access_cidrs"]}
@@ -643,8 +648,8 @@ class Preflight:
             self.changes["instance_profile"] = "create"
         elif answer["path"] != self.plan["iam_path"]:
             self.problems.append(
-                f"IAM role {name} exists with path {answer['path']}, so it belongs to this project in another region: choose "
-                "another lightsout_project here, or tear that one down."
+                f"IAM role {name} exists with path {answer['path']}, so it belongs to this project in another region: "
+                "choose another lightsout_project here, or tear that one down."
             )
         elif not answer["role_in_profile"] or (
             (answer["policies"], answer["document"])
@@ -688,7 +693,7 @@ class Preflight:
             self.failed(error, f"look at machine {name}")
             return
         self.plan["machine"] = summary(answer[0], seen["volume_size"] or 0)
-        self.problems += refusals(name, seen, wanted, self.machine["allow_stop"], prefix="ec2_machine_")
+        self.refusals = refusals(name, seen, wanted, self.machine["allow_stop"], prefix="ec2_machine_")
         changes = differences(seen, wanted)
         if self.changes.get("security_group") == "create":  # somebody deleted it under the machine
             changes["security_group_ids"] = (seen["security_group_ids"], "the new group")
@@ -704,9 +709,9 @@ class Preflight:
         vcpus = self.plan["instance_type"].get("vcpus")
         if vcpus and quota.get("vcpus") is not None and quota["vcpus"] < vcpus and not self.plan["machine"]:
             self.problems.append(
-                f"ec2_machine_instance_type is '{self.machine['instance_type']}' with {vcpus} vCPU, but this account may run "
-                f"{quota['vcpus']} vCPU of the {quota['family']} family in {self.region}: ask for more with `aws "
-                f"service-quotas request-service-quota-increase --service-code ec2 --quota-code {quota['code']} "
+                f"ec2_machine_instance_type is '{self.machine['instance_type']}' with {vcpus} vCPU, but this account "
+                f"may run {quota['vcpus']} vCPU of the {quota['family']} family in {self.region}: ask for more with "
+                f"`aws service-quotas request-service-quota-increase --service-code ec2 --quota-code {quota['code']} "
                 f"--desired-value {vcpus}`, or choose another type."
             )
 
@@ -784,8 +789,9 @@ class Preflight:
         usable = [s for s in answer if not isinstance(zones, list) or s["AvailabilityZone"] in zones]
         if not usable and zones:
             self.problems.append(
-                f"ec2_machine_instance_type is '{self.machine['instance_type']}', which is offered in {', '.join(zones)} only, "
-                f"but the subnet is in {', '.join(s['AvailabilityZone'] for s in answer)}: choose another of the two."
+                f"ec2_machine_instance_type is '{self.machine['instance_type']}', which is offered in "
+                f"{', '.join(zones)} only, but the subnet is in {', '.join(s['AvailabilityZone'] for s in answer)}: "
+                "choose another of the two."
             )
         usable.sort(key=lambda s: s["AvailabilityZone"])
         self.plan["subnet_ids"] = [s["SubnetId"] for s in usable]
@@ -850,7 +856,7 @@ def local_public_key(private: Path, public: Path) -> str:
         return " ".join(public.read_text().split()[:2])
     if not private.exists():
         return ""
-    from cryptography.hazmat.primitives import serialization  # rarely needed, slow to load
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 (rarely needed, slow to load)
 
     try:
         key = serialization.load_ssh_private_key(private.read_bytes(), None)
@@ -901,9 +907,11 @@ def price_lines(prices: dict[str, Any], instance_type: str, region: str) -> list
             f"USD {prices['disk_month']:.2f} a month and {prices['address_hour']:.3f} an hour",
             stopped,
         ]
-    source = "AWS's spot price now" if prices["purchase"] == "spot" else f"list prices for {REGION}, {AS_OF}, no tax"
+    listed = f"list prices for {REGION}, {AS_OF}, no tax"
+    source = "AWS's spot price now" if prices["purchase"] == "spot" else listed
     return [
-        f"USD {prices['hour']:.4g} an hour, {prices['day']:.2f} a day, {prices['month']:.2f} a month ({source}{elsewhere})",
+        f"USD {prices['hour']:.4g} an hour, {prices['day']:.2f} a day, {prices['month']:.2f} a month "
+        f"({source}{elsewhere})",
         stopped,
     ]
 

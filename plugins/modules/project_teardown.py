@@ -10,10 +10,10 @@ module: project_teardown
 version_added: 0.1.0
 short_description: Delete everything on AWS that carries a project's tag, and prove that nothing is left
 description:
-  - Deletes exactly what M(lightsout.aws.project_info) lists for the project, and nothing else. Before each deletion the
-    tag is compared once more.
-  - What is independent is deleted at the same time, what depends on something waits for it, and what AWS still holds on to
-    is tried again.
+  - Deletes exactly what M(lightsout.aws.project_info) lists for the project, and nothing else. Before each deletion
+    the tag is compared once more.
+  - What is independent is deleted at the same time, what depends on something waits for it, and what AWS still holds on
+    to is tried again.
   - One failure stops nothing but what depends on it.
   - Lists everything again at the end. The module succeeds only when that list is empty and complete.
 options:
