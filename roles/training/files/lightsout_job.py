@@ -227,14 +227,22 @@ def call(command):
 
 
 def going_down():
-    """True while the machine is shutting down or rebooting."""
+    """True while the machine is shutting down or rebooting.
+
+    systemd says so while it can be asked; when it no longer answers, or has handed over to its last process, it is so.
+    """
+    if not pathlib.Path("/run/systemd/system").is_dir():
+        return False
+    with contextlib.suppress(OSError):
+        if pathlib.Path("/proc/1/comm").read_text(encoding="utf-8").startswith("systemd-shutdow"):
+            return True
     try:
         done = subprocess.run(
             ["systemctl", "is-system-running"], check=False, capture_output=True, text=True, timeout=5
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return done.stdout.strip() == "stopping"
+    return done.stdout.strip() in ("stopping", "offline", "unknown", "")
 
 
 # -- a job ------------------------------------------------------------------------------------------------------
@@ -768,19 +776,20 @@ class Runner:
         code = os.waitstatus_to_exitcode(self.status)
         number, reason = (-code, f"ended by SIG{signal_name(-code)}") if code < 0 else (None, "")
         code = 128 + number if number else code
+        if number and self.asked_to_end is None:  # whoever ends everything may have come to the command first
+            caught = signal.sigtimedwait(SIGNALS - {signal.SIGCHLD}, 0.3)
+            self.asked_to_end = caught.si_signo if caught else None
         wanted = (self.job.folder / "cancel").exists()
-        starved = out_of_memory and not wanted and (number == signal.SIGKILL or self.asked_to_end)
-        # Ctrl-C in the attached screen, and `screen -X quit`, go to the command first.
-        by_hand = self.terminal and {self.asked_to_end, number} & {signal.SIGINT, signal.SIGHUP}
-        if wanted or by_hand:
+        # Ctrl-C in the attached screen goes to the command alone.
+        outside = self.asked_to_end or (number == signal.SIGINT and self.terminal)
+        if wanted:
             state, reason = "cancelled", reason or "it was cancelled, and ended by itself"
-        elif starved:  # the unit's OOMPolicy=stop asks what is left to end
+        elif out_of_memory and (number == signal.SIGKILL or outside):  # OOMPolicy=stop asks what is left to end
             state, reason = "failed", "the machine ran out of memory and the kernel killed it"
-        elif self.asked_to_end:
-            down = going_down()
-            state = "lost" if down else "cancelled"
-            how = "the machine was shut down" if down else f"ended from outside (SIG{signal_name(self.asked_to_end)})"
-            reason = f"{how}{', ' + reason if reason and down else ''}"
+        elif outside and going_down():
+            state, reason = "lost", "the machine was shut down"
+        elif outside:
+            state, reason = "cancelled", f"ended from outside (SIG{signal_name(self.asked_to_end or number)})"
         else:
             state = "succeeded" if code == 0 else "failed"
         return self.finish(state, exit_code=code, signal=signal_name(number) if number else None, reason=reason)

@@ -1,0 +1,3 @@
+#!/bin/sh
+echo from windows
+exit 0
