@@ -29,12 +29,12 @@ class LightsoutError(Exception):
 
 def error_code(error: BaseException) -> str:
     """The code of an AWS error, empty for any other exception."""
-    return getattr(error, "response", {}).get("Error", {}).get("Code", "")
+    return (getattr(error, "response", None) or {}).get("Error", {}).get("Code", "")
 
 
 def error_message(error: BaseException) -> str:
     """What AWS itself said, in one line."""
-    text = getattr(error, "response", {}).get("Error", {}).get("Message") or str(error)
+    text = (getattr(error, "response", None) or {}).get("Error", {}).get("Message") or str(error)
     return " ".join(text.split())
 
 

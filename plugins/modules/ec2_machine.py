@@ -293,8 +293,11 @@ NO_CAPACITY = {
     "Unsupported",
 }
 
-#: Dead machines of one name, security group and type in the time that EC2 remembers tokens; more is no accident.
-GENERATIONS = 20
+#: How many machines of one name, security group, type and zone may have died in the time that EC2 remembers tokens.
+GENERATIONS = 50
+
+#: How many machines may die at their birth before we stop making new ones.
+STILLBORN = 2
 
 #: How long to repeat a launch whose answers are lost, in seconds; a third of it, to look for another run's machine.
 PATIENCE = 60
@@ -574,7 +577,8 @@ class Machine:
         """One machine, whatever happens to the answers, in the first zone that has one."""
         request, subnets = self.request(), self.subnets()
         identity = (self.project, self.name, self.params["instance_type"], *sorted(self.params["security_group_ids"]))
-        full = []
+        began = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=5)
+        full, stillborn = [], 0
         for subnet, zone in subnets:
             network = {
                 "DeviceIndex": 0,
@@ -597,14 +601,15 @@ class Machine:
                         raise
                 if machine and machine["State"]["Name"] in LIVE:
                     return machine
-        if full:
-            raise LightsoutError(
-                f"EC2 has no {self.params['instance_type']} to give in any zone just now: {'; '.join(full)}. "
-                "Try again later, or another type, or another region."
-            )
+                stillborn += bool(machine and machine["LaunchTime"] > began)
+                if stillborn >= STILLBORN:
+                    raise LightsoutError(
+                        f"{self.name} was launched {stillborn} times and died at once each time, last as "
+                        f"{machine['InstanceId']}: {why(machine)}."
+                    )
         raise LightsoutError(
-            f"Each of {GENERATIONS} launches of {self.name} was answered with a machine that is dead already: "
-            "something terminates them. Look at their state transition reason in the EC2 console."
+            f"EC2 has no {self.params['instance_type']} to give in any zone just now: {'; '.join(full)}. "
+            "Try again later, or another type, or another region."
         )
 
     def run(self, request: dict[str, Any]) -> dict:
@@ -660,11 +665,15 @@ class Machine:
             if "Max attempts" not in str(error) and "terminal failure" not in str(error):
                 raise
             now = self.describe(instance_id)
-            reason = now.get("StateReason", {}).get("Message") or now.get("StateTransitionReason") or "no reason given"
             raise LightsoutError(
                 f"{self.name} ({instance_id}) should be {waiter.removeprefix('instance_')} but is "
-                f"{now['State']['Name']} after waiting up to {self.params['wait_timeout']} s: {reason}."
+                f"{now['State']['Name']} after waiting up to {self.params['wait_timeout']} s: {why(now)}."
             ) from error
+
+
+def why(machine: dict) -> str:
+    """AWS's reason for the state that a machine is in."""
+    return machine.get("StateReason", {}).get("Message") or machine.get("StateTransitionReason") or "AWS gave no reason"
 
 
 def shown(machine: dict | None, disk_gib: int | None) -> dict[str, Any]:

@@ -1,0 +1,177 @@
+"""An AWS in this process (moto), our modules run in it, and faults that can be put in its way."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import functools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from ansible.module_utils import basic
+from ansible.module_utils.testing import patch_module_args
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+from moto import mock_aws
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.ssm.models import Parameter, ssm_backends
+
+UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
+REGION = "us-east-1"
+
+
+class Exited(Exception):
+    """A module's end."""
+
+    def __init__(self, result: dict[str, Any]) -> None:
+        super().__init__(result.get("msg"))
+        self.result = result
+
+
+def client_error(code: str, operation: str, message: str = "made up by a test", status: int = 400) -> ClientError:
+    """An error as AWS sends it."""
+    return ClientError(
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}, operation
+    )
+
+
+class Aws:
+    """What a test sees of the account: clients, the calls that were made, and a place to put faults."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.requests: list[tuple[str, dict]] = []
+        self.faults: list[Callable[[str, dict, Callable[[], Any]], Any]] = []
+        self.tokens: dict[str, tuple[str, dict]] = {}
+        self._lock = threading.RLock()
+
+    def client(self, service: str):
+        return boto3.client(service, region_name=REGION)
+
+    @property
+    def ec2(self):
+        return self.client("ec2")
+
+    def publish(self, parameter: str, ami: str) -> None:
+        """Set a public SSM parameter, as only AWS can."""
+        store = ssm_backends[DEFAULT_ACCOUNT_ID][REGION]._parameters
+        now = datetime.datetime.now(datetime.UTC)
+        store[parameter]  # fills the store on first use
+        store[parameter] = [Parameter(DEFAULT_ACCOUNT_ID, parameter, ami, "String", None, None, None, now, 1, "text")]
+
+    def image(self, name: str = "ubuntu-noble-24.04-amd64-server", size: int = 8, architecture: str = "x86_64") -> str:
+        """Register an AMI."""
+        disk = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": size}}
+        return self.ec2.register_image(
+            Name=name, RootDeviceName="/dev/sda1", Architecture=architecture, BlockDeviceMappings=[disk]
+        )["ImageId"]
+
+    def machines(self, project: str = "lab") -> list[dict]:
+        """The project's machines that live, straight from EC2."""
+        found = self.ec2.describe_instances(Filters=[{"Name": "tag:lightsout:project", "Values": [project]}])
+        every = [i for r in found["Reservations"] for i in r["Instances"]]
+        return [i for i in every if i["State"]["Name"] not in ("terminated", "shutting-down")]
+
+    def someone_elses_machine(self, image: str) -> str:
+        """Launch a second machine of the same name and tag, as a run that knows no token would."""
+        tags = [{"Key": "lightsout:project", "Value": "lab"}, {"Key": "Name", "Value": "lightsout-lab-machine-1"}]
+        tagged = [{"ResourceType": "instance", "Tags": tags}]
+        launched = self.ec2.run_instances(
+            ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=tagged, ClientToken=str(len(self.calls))
+        )
+        return launched["Instances"][0]["InstanceId"]
+
+    # -- faults ---------------------------------------------------------------------------------------------------
+    def on(self, operation: str, fault: Callable[[dict, Callable[[], Any]], Any], times: int = 1) -> None:
+        """Let ``fault(request, go_on)`` answer the next ``times`` calls of an operation."""
+        left = [times]
+
+        def hook(name: str, request: dict, go_on: Callable[[], Any]) -> Any:
+            if name != operation or not left[0]:
+                return go_on()
+            left[0] -= 1
+            return fault(request, go_on)
+
+        self.faults.append(hook)
+
+    def refuse(self, operation: str, code: str, times: int = 1, message: str = "made up by a test") -> None:
+        """Answer the next calls of an operation with an error."""
+
+        def fault(_request: dict, _go_on: Callable[[], Any]) -> Any:
+            raise client_error(code, operation, message)
+
+        self.on(operation, fault, times)
+
+    def call(self, operation: str, request: dict, go_on: Callable[[], Any]) -> Any:
+        """One API call of anybody, with its faults."""
+        with self._lock:
+            self.calls.append(operation)
+            self.requests.append((operation, copy.deepcopy(request)))
+        if operation == "RunInstances":
+            go_on = functools.partial(self.with_token, request, go_on)
+        for hook in reversed(self.faults):
+            go_on = functools.partial(hook, operation, request, go_on)
+        return go_on()
+
+    def with_token(self, request: dict, go_on: Callable[[], Any]) -> Any:
+        """What EC2 does with a client token, and moto does not."""
+        token = request.get("ClientToken")
+        with self._lock:
+            if token not in self.tokens:
+                answer = go_on()
+                self.tokens[token] = (answer["Instances"][0]["InstanceId"], copy.deepcopy(request))
+                return answer
+        instance, first = self.tokens[token]
+        if token and first != request:
+            raise client_error("IdempotentParameterMismatch", "RunInstances")
+        return self.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    """A fresh account with Ubuntu in it, watched."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_REGION", REGION)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    account = Aws()
+    real = BaseClient._make_api_call
+
+    def watched(self, operation: str, request: dict) -> Any:
+        return account.call(operation, request, lambda: real(self, operation, request))
+
+    with mock_aws():
+        account.publish(UBUNTU, account.image())
+        monkeypatch.setattr(BaseClient, "_make_api_call", watched)
+        yield account
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Runs a module's main and returns its result; a failure is a result with ``failed``."""
+
+    def leave(failed: bool) -> Callable[..., None]:
+        def end(_self: Any, *args: Any, **result: Any) -> None:
+            if args:
+                result["msg"] = args[0]
+            raise Exited(json.loads(json.dumps({**result, "failed": failed}, default=str)))
+
+        return end
+
+    monkeypatch.setattr(basic.AnsibleModule, "exit_json", leave(False))
+    monkeypatch.setattr(basic.AnsibleModule, "fail_json", leave(True))
+
+    def start(module: Any, check: bool = False, **params: Any) -> dict[str, Any]:
+        arguments = {"region": REGION, **params, "_ansible_check_mode": check, "_ansible_diff": True}
+        with patch_module_args(arguments), pytest.raises(Exited) as end:
+            module.main()
+        return end.value.result
+
+    return start
