@@ -38,8 +38,10 @@ ln -s $version $prefix/bin/python3
 ln -s python3 $prefix/bin/python
 sed -i '/^command/d; /^executable/d' $prefix/pyvenv.cfg
 /uv pip install --quiet --no-cache --python $prefix/bin/python --require-hashes -r /parts/requirements.txt
-find $prefix -name __pycache__ -prune -exec rm -rf {{}} +
+find $prefix/base -name __pycache__ -prune -exec rm -rf {{}} +
 find $prefix/lib $prefix/base -name tests -prune -exec rm -rf {{}} +
+# Compiled here, as real installers are, so that the first start on a machine is a quick one.
+$prefix/bin/python -m compileall -q -j 2 $prefix/lib $prefix/base/lib >/dev/null || true
 mkdir -p $prefix/etc/profile.d
 sed "s|@PREFIX@|$prefix|" /parts/conda.sh > $prefix/etc/profile.d/conda.sh
 sed "s|@PREFIX@|$prefix|; s|@VERSION@|$1|" /parts/conda.py > $prefix/bin/conda

@@ -120,4 +120,6 @@ def _customize(folder: str) -> list[str]:
         f"--customize-hook={mask}",
         # Empty: every machine gets its own at its first boot; so do host keys (ssh_deletekeys).
         '--customize-hook=: > "$1/etc/machine-id"; rm -f "$1"/etc/ssh/ssh_host_*',
+        # The package lists are empty, as on a cloud image; they must look old, or nobody fetches them.
+        '--customize-hook=touch --date=@0 "$1/var/lib/apt/lists"',
     ]

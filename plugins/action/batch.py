@@ -100,7 +100,7 @@ class ActionModule(ActionBase):
             answer = next(answers, None)
             if answer is None:  # an earlier call failed
                 break
-            if step.no_log or self._task.no_log:
+            if step.no_log:
                 answer = self._censored(answer)
             results.append({**said, "changed": False, **answer})
         return self._summary(steps, results)

@@ -39,6 +39,11 @@ BATCH = "lightsout.aws.batch"
 TELLERS = {"debug", "ansible.builtin.debug"}
 
 
+def _title(task) -> str:
+    """A task's own name; the default callback puts the role's before it, which readers of a story need not know."""
+    return str(task.name or task.get_name()).strip()
+
+
 class Ticker:
     """The line at the bottom of a terminal that shows what is being waited for.
 
@@ -115,7 +120,7 @@ class CallbackModule(DefaultCallback):
         where = "" if result.host.get_name() == "localhost" else f"  [{result.host.get_name()}]"
         felt = f"  {took:.0f} s" if took >= SLOW else ""
         said = f": {message}" if message else ""
-        name = result.task.get_name().strip()
+        name = _title(result.task)
         self._tell(f"  {mark} {name}{where}{felt}{said}", color)
 
     # -- the beginning of things ------------------------------------------------------------------------------
@@ -133,7 +138,7 @@ class CallbackModule(DefaultCallback):
             super()._task_start(task, prefix)
             return
         self._last_task_banner = task._uuid
-        self._ticker.show(task.get_name().strip())
+        self._ticker.show(_title(task))
 
     # -- the ends of things -----------------------------------------------------------------------------------
     def v2_runner_on_ok(self, result) -> None:
@@ -156,7 +161,8 @@ class CallbackModule(DefaultCallback):
         """Which calls of a batch changed something; nothing for any other task."""
         if result.task.action != BATCH:
             return ""
-        return ", ".join(call["name"] for call in result.result["results"] if call.get("changed"))
+        calls = result.result.get("results", [])  # none when the task's output is hidden
+        return ", ".join(call["name"] for call in calls if call.get("changed"))
 
     def _story(self, outcome: dict) -> None:
         """Print a debug task's message as text, not as a data structure."""
@@ -204,7 +210,7 @@ class CallbackModule(DefaultCallback):
         """The module's message, and what a failing command printed."""
         message = str(outcome.get("msg", "")).strip()
         heard = str(outcome.get("stderr") or outcome.get("module_stderr") or outcome.get("stdout") or "").strip()
-        if heard and (not message or "rc" in outcome):
+        if heard and (not message or "rc" in outcome) and heard not in message:
             message = f"{message}\n    {heard[-2000:]}".strip()
         return message or self._dump_results(outcome)
 

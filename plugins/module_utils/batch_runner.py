@@ -100,7 +100,7 @@ class Runner:
         blind = os.path.islink(target) and not want["follow"]
         if not blind and sha1(target) == want["checksum"]:
             place = os.path.realpath(dest) if want["follow"] else dest
-            answer = self.module(call["file"], with_paths(call["file_args"], dest=place))
+            answer = self.module(call["file"], with_options(call["file_args"], dest=place))
             return {**answer, "add": {"checksum": want["checksum"], "dest": place, "diff": []}}
 
         diff = [difference(target, content)] if want["diff"] else []
@@ -109,11 +109,12 @@ class Runner:
         handle, source = tempfile.mkstemp(dir=self.folder, prefix=".source", suffix=want["suffix"])
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        answer = self.module(call["module"], with_paths(call["args"], src=source, dest=dest))
+        answer = self.module(call["module"], with_options(call["args"], src=source, dest=dest))
         return {**answer, "add": {"checksum": want["checksum"], "diff": diff}}
 
     def module(self, fqn, args):
-        """Fork, and let Ansible's own loader run the module."""
+        """Fork, and let Ansible's own loader run the module; its temporary files go where ours are."""
+        args = with_options(args, _ansible_tmpdir=self.folder)
         files = [tempfile.TemporaryFile(dir=self.folder) for _ in range(2)]
         sys.stdout.flush()
         child = os.fork()
@@ -157,10 +158,10 @@ class Runner:
             os._exit(code)
 
 
-def with_paths(args, **paths):
+def with_options(args, **options):
     """The JSON of a call with options that only the target knows."""
     whole = json.loads(args)
-    whole["ANSIBLE_MODULE_ARGS"].update(paths)
+    whole["ANSIBLE_MODULE_ARGS"].update(options)
     return json.dumps(whole)
 
 

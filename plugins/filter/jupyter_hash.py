@@ -1,0 +1,63 @@
+# Copyright: The Lightsout authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A Jupyter password's hash, made on the controller: the password itself never travels."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+#: What jupyter_server itself uses (jupyter_server/auth/security.py, 2.x): memory in KiB, rounds, lanes.
+ARGON2 = {"memory_cost": 10240, "time_cost": 10, "parallelism": 8}
+
+#: The two kinds of hash that Jupyter Server accepts: what it writes today, and what it wrote before 2021.
+FORMS = re.compile(r"argon2:\$argon2(id|i|d)\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+|sha1:[0-9a-f]+:[0-9a-f]{40}")
+
+
+def is_jupyter_hash(value: Any) -> bool:
+    """Whether Jupyter Server accepts ``value`` as ``hashed_password``."""
+    return isinstance(value, str) and FORMS.fullmatch(value) is not None
+
+
+def jupyter_hash(password: str, known: str = "") -> str:
+    """The argon2id hash of a password in Jupyter's form.
+
+    Args:
+        password: what a person types, any text.
+        known: a hash that is in use. When it is this password's, it is the answer: salts are random, so a new hash each
+            time would look like a change each time.
+
+    Raises:
+        AnsibleFilterError: argon2-cffi is missing on the controller.
+    """
+    try:
+        from argon2 import PasswordHasher
+        from argon2.exceptions import Argon2Error, InvalidHashError
+    except ImportError as error:
+        raise AnsibleFilterError("argon2-cffi is needed on this computer: pip install argon2-cffi (or `make setup`)") from error
+    hasher = PasswordHasher(**ARGON2)
+    if known.startswith("argon2:"):
+        try:
+            if hasher.verify(known.removeprefix("argon2:"), password):
+                return known
+        except (Argon2Error, InvalidHashError):
+            pass
+    elif is_jupyter_hash(known):
+        _, salt, digest = known.split(":")
+        made = hashlib.sha1(password.encode() + salt.encode(), usedforsecurity=False).hexdigest()
+        if hmac.compare_digest(made, digest):
+            return known
+    return "argon2:" + hasher.hash(password)
+
+
+class FilterModule:
+    """Ansible finds filters here."""
+
+    def filters(self) -> dict[str, Any]:
+        """Name to function."""
+        return {"jupyter_hash": jupyter_hash}
+
