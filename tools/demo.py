@@ -116,7 +116,7 @@ class Demo:
         address = machine["PublicIpAddress"]
         user = next(t["Value"] for t in machine["Tags"] if t["Key"] == "lightsout:user")
         # The certificate comes over ssh, whose host key is known: from then on TLS is verified, not waved through.
-        certificate = self.ansible_ssh(address, user, "cat /etc/jupyter/tls/certificate.pem")
+        certificate = self.ansible_ssh(address, user, "cat /etc/lightsout/jupyter/certificate.pem")
         jupyter = JupyterClient(f"https://{address}:8888", certificate)
         try:
             jupyter.login("not the password")

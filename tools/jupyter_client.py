@@ -82,7 +82,13 @@ class JupyterClient:
             sslopt={"ca_certs": str(self._certificate), "cert_reqs": ssl.CERT_REQUIRED},
         )
         message = uuid.uuid4().hex
-        header = {"msg_id": message, "msg_type": "execute_request", "username": "", "session": session, "version": "5.3"}
+        header = {
+            "msg_id": message,
+            "msg_type": "execute_request",
+            "username": "",
+            "session": session,
+            "version": "5.3",
+        }
         content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
         request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
         printed = []

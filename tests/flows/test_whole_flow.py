@@ -8,8 +8,8 @@ import subprocess
 import boto3
 import pytest
 
-from tests.helpers.jupyter_client import LoginRefused, run_cell
 from tests.helpers.playbook import ROOT, play
+from tools.jupyter_client import JupyterClient, LoginRefused
 
 PROJECT = "flow"
 JOB = "rerank"
@@ -104,14 +104,15 @@ class TestFlow:
         assert set(run.changed.values()) == {0}, run.output
         assert PASSWORD not in run.output
 
-    def test_jupyter_runs_a_cell_over_verified_tls_and_refuses_a_wrong_password(self, flow, tmp_path) -> None:
+    def test_jupyter_runs_a_cell_over_verified_tls_and_refuses_a_wrong_password(self, flow) -> None:
         (machine,) = machines(flow)
-        certificate = tmp_path / "jupyter.pem"
-        certificate.write_text(ssh(flow, "cat /etc/jupyter/tls/certificate.pem"))
-        url = f"https://{machine['PublicIpAddress']}:8888"
-        assert run_cell(url, PASSWORD, str(certificate), "print(6 * 7)").strip() == "42"
+        certificate = ssh(flow, "cat /etc/lightsout/jupyter/certificate.pem")
+        jupyter = JupyterClient(f"https://{machine['PublicIpAddress']}:8888", certificate)
         with pytest.raises(LoginRefused):
-            run_cell(url, PASSWORD + "x", str(certificate), "print(6 * 7)")
+            jupyter.login(PASSWORD + "x")
+        jupyter.login(PASSWORD)
+        assert jupyter.run_cell("print(6 * 7)").strip() == "42"
+        jupyter.close()
 
     def test_train_outlives_the_controller_and_results_come_back(self, flow) -> None:
         job = {"training_job": JOB, "training_source": "examples/reranker", "training_command": "python train.py"}
