@@ -1,4 +1,4 @@
-"""Builds the local Anaconda: a self-extracting installer that is installed as Anaconda's own are, and holds a real JupyterLab.
+"""Builds the local Anaconda: a self-extracting installer, run as Anaconda's own are, that holds a real JupyterLab.
 
 It is a stand-in, for places that no conda channel can be reached from; its parts and its words are in
 ``anaconda_standin/``. It is built inside the machine image, from that image's Python and PyPI wheels (locked, hashed),
@@ -7,23 +7,28 @@ so it runs on the machines of the local cloud, and is not meant for any other.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from localcloud import images, podman
 from localcloud.podman import PodmanError
 
 PARTS = Path(__file__).resolve().parent / "anaconda_standin"
+INSTALLER = PARTS / "installer.sh"
+CONTENTS = [PARTS / name for name in ("conda.py", "conda.sh", "requirements.txt")]
 VERSION = "2026.1"
+KEPT = 24 * 3600.0  # seconds
 
 #: Long enough to be unmistakable: the installer replaces it in text files.
 BUILT_AT = "/opt/localanaconda-built-here"
 
 #: Runs in a container of the machine image. A copy of its Python becomes the base of a virtual environment at BUILT_AT;
-#: then both are one folder that can be put anywhere.
+#: then both are one folder that can be put anywhere. The installer fills in the version: one payload serves all.
 BUILD = f"""
 set -eu
 prefix={BUILT_AT}
@@ -41,12 +46,11 @@ sed -i '/^command/d; /^executable/d' $prefix/pyvenv.cfg
 find $prefix/base -name __pycache__ -prune -exec rm -rf {{}} +
 find $prefix/lib $prefix/base -name tests -prune -exec rm -rf {{}} +
 # Compiled here, as real installers are, so that the first start on a machine is a quick one.
-$prefix/bin/python -m compileall -q -j 2 $prefix/lib $prefix/base/lib >/dev/null || true
+$prefix/bin/python -m compileall -q -j 2 $prefix/lib $prefix/base/lib
 mkdir -p $prefix/etc/profile.d
 sed "s|@PREFIX@|$prefix|" /parts/conda.sh > $prefix/etc/profile.d/conda.sh
-sed "s|@PREFIX@|$prefix|; s|@VERSION@|$1|" /parts/conda.py > $prefix/bin/conda
+sed "s|@PREFIX@|$prefix|" /parts/conda.py > $prefix/bin/conda
 chmod 755 $prefix/bin/conda
-printf 'This is the local Anaconda %s, a stand-in of the local cloud of Lightsout. It is not Anaconda.\\n' "$1" > $prefix/README
 tar -C $prefix -cf - . | gzip -3 > /out/payload.tar.gz
 """
 
@@ -61,22 +65,61 @@ def ensure_installer(version: str = VERSION) -> Path:
         PodmanError: it cannot be built; the text says why.
     """
     image = images.ensure_machine_image()
-    digest = hashlib.sha256(f"{image} {version}".encode() + Path(__file__).read_bytes())
-    for part in sorted(PARTS.iterdir()):
-        digest.update(part.read_bytes())
-    installer = podman.CACHE / "files" / f"LocalAnaconda3-{version}-{digest.hexdigest()[:12]}-Linux-x86_64.sh"
+    payload = podman.CACHE / f"anaconda-{_digest(image, BUILD, *CONTENTS)}.tar.gz"
+    name = _digest(payload.name, version, INSTALLER)
+    installer = podman.CACHE / "files" / f"LocalAnaconda3-{version}-{name}-Linux-x86_64.sh"
     if not installer.exists():
-        _build(installer, image, version)
+        podman.CACHE.mkdir(parents=True, exist_ok=True)
+        with (podman.CACHE / "anaconda.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second waits, and finds it built
+            if not payload.exists():
+                _build(payload, image)
+        assemble(payload, version, installer)
+        _forget_old(podman.CACHE.glob("anaconda-*.tar.gz"), payload)
+        _forget_old(installer.parent.glob("LocalAnaconda3-*.sh"), installer)
     return installer
 
 
-def _build(installer: Path, image: str, version: str) -> None:
+def assemble(payload: Path, version: str, installer: Path) -> None:
+    """Write an installer: the script, and the archive behind it.
+
+    Args:
+        payload: a gzipped tar archive of the prefix.
+        version: what the installer calls itself.
+        installer: the file to write, in one move.
+    """
+    header = INSTALLER.read_text().replace("@VERSION@", version).replace("@BUILT_AT@", BUILT_AT)
+    header = header.replace("@PAYLOAD_BYTES@", str(payload.stat().st_size))
+    installer.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=installer.parent, delete=False) as file, payload.open("rb") as source:
+        file.write(header.encode())
+        shutil.copyfileobj(source, file)
+    Path(file.name).chmod(0o644)
+    Path(file.name).rename(installer)
+
+
+def _digest(*parts: str | Path) -> str:
+    """Twelve characters that change with any of the words or files."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part.read_bytes())
+        digest.update(b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _forget_old(files: Iterable[Path], current: Path) -> None:
+    """Remove what is more than a day old: a cloud that runs may still serve a younger one."""
+    for file in files:
+        if file != current and time.time() - file.stat().st_mtime > KEPT:
+            file.unlink(missing_ok=True)
+
+
+def _build(payload: Path, image: str) -> None:
     uv = shutil.which("uv")
     if uv is None:
         raise PodmanError("uv is not installed: run `make setup-local`")
     began = time.monotonic()
-    print(f"Building the local Anaconda {version}; once only …", flush=True)
-    installer.parent.mkdir(parents=True, exist_ok=True)
+    print("Building the local Anaconda; once only …", flush=True)
     certificates = Path("/etc/ssl/certs/ca-certificates.crt")
     trust = ["--volume", f"{certificates}:{certificates}:ro", "--env", f"SSL_CERT_FILE={certificates}"]
     with tempfile.TemporaryDirectory(dir=podman.CACHE) as out:
@@ -88,20 +131,9 @@ def _build(installer: Path, image: str, version: str) -> None:
             *(word for mount in mounts for word in ("--volume", mount)),
             *(trust if certificates.exists() else []),
             image,
-            *("sh", "-s", version),
+            *("sh", "-s"),
             input=BUILD,
         )
-        payload = Path(out) / "payload.tar.gz"
-        header = (PARTS / "installer.sh").read_text()
-        header = header.replace("@VERSION@", version).replace("@BUILT_AT@", BUILT_AT)
-        header = header.replace("@PAYLOAD_BYTES@", str(payload.stat().st_size))
-        whole = Path(out) / installer.name
-        with whole.open("wb") as file, payload.open("rb") as source:
-            file.write(header.encode())
-            shutil.copyfileobj(source, file)
-        whole.rename(installer)
-    for old in installer.parent.glob(f"LocalAnaconda3-{version}-*.sh"):
-        if old != installer:
-            old.unlink()
-    size = installer.stat().st_size / 1e6
+        (Path(out) / "payload.tar.gz").rename(payload)
+    size = payload.stat().st_size / 1e6
     print(f"Built in {time.monotonic() - began:.0f} s, {size:.0f} MB.", flush=True)

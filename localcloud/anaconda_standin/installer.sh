@@ -55,11 +55,12 @@ bytes=$(tail -n +"$line" "$0" | wc -c)
 
 if [ "$BATCH" = 0 ]; then
   printf 'This installs the local Anaconda %s to %s.\nPress ENTER to confirm the location, or CTRL-C to abort: ' "$VERSION" "$PREFIX"
-  read -r _
+  read -r _ || fail "nobody answered; to install without questions, add -b"
 fi
 
-case $PREFIX in *\ *) fail "Cannot install into directories with spaces" ;; esac
 case $PREFIX in /*) ;; *) PREFIX=$PWD/$PREFIX ;; esac
+# The first line of a script cannot name an interpreter whose path has spaces in it.
+case $PREFIX in *[!A-Za-z0-9._/+@=,~-]*) fail "Cannot install into directories with spaces or special characters: '$PREFIX'" ;; esac
 
 if [ "$FORCE" = 0 ] && [ "$UPDATE" = 0 ] && [ -e "$PREFIX" ]; then
   fail "File or directory already exists: '$PREFIX'
@@ -77,8 +78,12 @@ tail -n +"$line" "$0" | tar -xzf - -C "$PREFIX" || fail "Could not unpack into '
 # What was built elsewhere learns where it is now, as conda replaces prefixes.
 grep -lIrF -- "$BUILT_AT" "$PREFIX/bin" "$PREFIX/pyvenv.cfg" "$PREFIX/share/jupyter/kernels" "$PREFIX/etc" 2>/dev/null |
   while IFS= read -r file; do
-    [ -L "$file" ] || sed -i "s|$BUILT_AT|$PREFIX|g" "$file"
+    [ -L "$file" ] || sed -i "s|$BUILT_AT|$PREFIX|g; s|@LOCAL_VERSION@|$VERSION|g" "$file"
   done
+cat > "$PREFIX/README" <<EOF
+This is the local Anaconda $VERSION, a stand-in of Lightsout's local cloud. It is not Anaconda, Miniconda or Miniforge.
+Python, JupyterLab and NumPy are real; bin/conda is a small imitation (see bin/conda --help).
+EOF
 "$PREFIX/bin/python" -c 'import ssl, sqlite3' || fail "the Python in '$PREFIX' does not run on this machine"
 mkdir -p "$PREFIX/conda-meta" "$PREFIX/envs"
 printf '==> %s <==\n# cmd: %s\n# local Anaconda %s\n' "$(date -u '+%Y-%m-%d %H:%M:%S')" "$0" "$VERSION" > "$PREFIX/conda-meta/history"
