@@ -11,9 +11,11 @@ import json
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import NoReturn
 
 import boto3
 
+from plugins.module_utils import prices
 from tools.jupyter_client import JupyterClient, LoginRefused
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +46,8 @@ class Demo:
 
     environment: dict[str, str] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
-    created: list[tuple[str, str]] = field(default_factory=list)
+    # Ours alone, so that closing them closes nobody else's; short, as paths of sockets must be.
+    connections: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="demo-ssh-")))
 
     # -- telling ------------------------------------------------------------------------------------------------
     def chapter(self, title: str) -> None:
@@ -74,7 +78,7 @@ class Demo:
 
     def start_cloud(self) -> None:
         """A clean local cloud: one that an interrupted demo left behind goes first."""
-        self.environment = os.environ | {"LIGHTSOUT_PROJECT": PROJECT}
+        self.environment = os.environ | {"ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.connections)}
         subprocess.run([*CLOUD, "stop"], cwd=ROOT, env=self.environment, check=False, stdout=subprocess.DEVNULL)
         self.run([*CLOUD, "start"])
         for line in (STATE / "env").read_text().splitlines():
@@ -96,63 +100,77 @@ class Demo:
             service, endpoint_url=endpoint, aws_access_key_id=key, aws_secret_access_key=secret, region_name=region
         )
 
-    def tagged(self) -> dict:
-        """The EC2 API's own answer to: which machine carries the project's tag?"""
-        mine = [{"Name": "tag:lightsout:project", "Values": [PROJECT]}]
-        found = self.api("ec2").describe_instances(Filters=mine)["Reservations"]
-        return next(i for r in found for i in r["Instances"] if i["State"]["Name"] == "running")
-
-    def ansible_ssh(self, address: str, user: str, command: str) -> str:
+    def ssh(self, machine: dict, command: str) -> str:
         """What a command on the machine prints, over the same ssh that the playbooks use."""
         directory = Path("~/.ssh/lightsout").expanduser()
-        options = ["-o", "IdentitiesOnly=yes", "-o", f"HostKeyAlias={self.tagged()['InstanceId']}"]
+        user = next(tag["Value"] for tag in machine["Tags"] if tag["Key"] == "lightsout:user")
+        options = ["-o", "IdentitiesOnly=yes", "-o", f"HostKeyAlias={machine['InstanceId']}"]
         options += ["-o", f"UserKnownHostsFile={directory / 'known_hosts'}", "-i", str(directory / f"{PROJECT}.pem")]
-        ssh = ["ssh", *options, f"{user}@{address}", command]
-        return subprocess.run(ssh, env=self.environment, check=True, capture_output=True, text=True).stdout
+        words = ["ssh", *options, f"{user}@{machine['PublicIpAddress']}", command]
+        return subprocess.run(words, env=self.environment, check=True, capture_output=True, text=True).stdout
 
     # -- the steps ----------------------------------------------------------------------------------------------
     def look_at_jupyter(self, machine: dict) -> None:
         """Log in from outside, as the reader's browser would, and run a cell; a wrong password must be refused."""
-        address = machine["PublicIpAddress"]
-        user = next(t["Value"] for t in machine["Tags"] if t["Key"] == "lightsout:user")
         # The certificate comes over ssh, whose host key is known: from then on TLS is verified, not waved through.
-        certificate = self.ansible_ssh(address, user, "cat /etc/lightsout/jupyter/certificate.pem")
-        jupyter = JupyterClient(f"https://{address}:8888", certificate)
-        try:
-            jupyter.login("not the password")
-        except LoginRefused:
-            self.say("a wrong password is refused")
-        else:
-            raise StepFailed("Jupyter let a wrong password in")
-        jupyter.login(self.environment["LIGHTSOUT_JUPYTER_PASSWORD"])
-        answer = jupyter.run_cell("import sys, os; print(f'Python {sys.version.split()[0]} in {sys.prefix}')").strip()
-        self.say(f"the right one logs in; a cell ran: {answer}")
+        certificate = self.ssh(machine, "cat /etc/lightsout/jupyter/certificate.pem")
+        with JupyterClient(f"https://{machine['PublicIpAddress']}:8888", certificate) as jupyter:
+            try:
+                jupyter.login("not the password")
+            except LoginRefused:
+                self.say("a wrong password is refused")
+            else:
+                raise StepFailed("Jupyter let a wrong password in")
+            jupyter.login(self.environment["LIGHTSOUT_JUPYTER_PASSWORD"])
+            code = "import sys; print(f'Python {sys.version.split()[0]} in {sys.prefix}')"
+            self.say(
+                f"the right one logs in, over a verified certificate; a cell ran: {jupyter.run_cell(code).strip()}"
+            )
 
-    def leave_and_come_back(self) -> None:
+    def leave(self) -> None:
         """Close every connection of ours, as a closed laptop lid does, and let the job run on without us."""
-        subprocess.run(["pkill", "-f", "ssh.*ControlMaster"], check=False)
-        self.say("all connections to the machine are closed: the laptop is shut. The job does not notice.")
+        for control in self.connections.iterdir():
+            subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={control}", "-"], check=False, capture_output=True)
+        self.say("every connection to the machine is closed, as if the laptop were shut; the job does not notice")
         time.sleep(5)
 
-    def summary(self, left: str, price: str) -> None:
-        """The table at the end."""
-        results = sorted((ROOT / "results" / PROJECT / JOB).rglob("*.*"))
-        metrics = json.loads(next(p for p in results if p.name == "metrics.json").read_text())
-        shown = ", ".join(f"{k} {v}" for k, v in metrics.items() if "mrr" in k.lower())
-        rows = [
-            *self.created,
-            ("on AWS this costs", price),
-            ("result", shown),
-            ("results are in", f"results/{PROJECT}/{JOB}/ ({len(results)} files)"),
-            ("left in the cloud", left),
-            ("took", f"{time.monotonic() - self.began:.0f} s"),
-        ]
-        width = max(len(name) for name, _ in rows)
-        print(f"\n{BOLD}{'─' * 96}{OFF}")
-        for name, value in rows:
-            print(f"  {name.ljust(width)}  {value}")
-        print(f"{BOLD}{'─' * 96}{OFF}")
-        print("  Now with your own account: the README's section “On AWS” has the five commands.\n", flush=True)
+    def inventory_of(self) -> dict[str, list[dict]]:
+        """Everything that carries the project's tag, asked of the API itself and not of our own teardown."""
+        ec2 = self.api("ec2")
+        mine = [{"Name": "tag:lightsout:project", "Values": [PROJECT]}]
+        instances = [i for r in ec2.describe_instances(Filters=mine)["Reservations"] for i in r["Instances"]]
+        return {
+            "machine": [i for i in instances if i["State"]["Name"] != "terminated"],
+            "disk": ec2.describe_volumes(Filters=mine)["Volumes"],
+            "security group": ec2.describe_security_groups(Filters=mine)["SecurityGroups"],
+            "key pair": ec2.describe_key_pairs(Filters=mine)["KeyPairs"],
+            "address": ec2.describe_addresses(Filters=mine)["Addresses"],
+        }
+
+    def summary(self, created: dict[str, list[dict]], left: dict[str, list[dict]]) -> None:
+        """The table at the end: what there was, what it would cost, where the results are, and what is left."""
+        (machine,), (disk,) = created["machine"], created["disk"]
+        price = prices.estimate(machine["InstanceType"], disk["Size"], public_ip=True)
+        folder = ROOT / "results" / PROJECT / JOB
+        metrics = json.loads((folder / "metrics.json").read_text())
+        count = sum(len(found) for found in left.values())
+        rows = {
+            "machine": f"{machine['InstanceId']}, {machine['InstanceType']}, {machine['PublicIpAddress']}",
+            "disk": f"{disk['VolumeId']}, {disk['Size']} GiB {disk['VolumeType']}, encrypted",
+            "security group": created["security group"][0]["GroupName"],
+            "key pair": created["key pair"][0]["KeyName"],
+            "on AWS": f"USD {price.hour:.4f} an hour (list prices of {prices.AS_OF}, {prices.REGION})",
+            "result": f"MRR@10 {metrics['mrr_at_10_trained']:.3f} (untrained {metrics['mrr_at_10_untrained']:.3f})",
+            "results are in": f"{folder.relative_to(ROOT)}/",
+            "left": f"{count} resources left",
+            "took": f"{time.monotonic() - self.began:.0f} s",
+        }
+        print(f"\n{BOLD}{'─' * 88}{OFF}")
+        for name, value in rows.items():
+            print(f"  {name:<16}{value}")
+        print(f"{BOLD}{'─' * 88}{OFF}\n  With your own AWS account: README.md, “On AWS”.\n", flush=True)
+        if count:
+            raise StepFailed(f"the teardown left {count} resources")
 
 
 def interrupted(*_: object) -> NoReturn:
@@ -173,28 +191,19 @@ def play(demo: Demo) -> None:
 
     demo.chapter("3 · Configure: Anaconda, Jupyter with a hashed password and TLS")
     demo.playbook("configure")
-    machine = demo.tagged()
-    demo.look_at_jupyter(machine)
+    demo.look_at_jupyter(demo.inventory_of()["machine"][0])
 
     demo.chapter("4 · Train: a passage re-ranker, in the background")
     demo.playbook("train", training_job=JOB, training_source="examples/reranker", training_command="python train.py")
-    demo.leave_and_come_back()
+    demo.leave()
     demo.playbook("jobs")
     demo.playbook("logs", training_job=JOB, training_logs_follow="true")
     demo.playbook("fetch", training_job=JOB)
-
-    ec2 = demo.api("ec2")
-    mine = [{"Name": "tag:lightsout:project", "Values": [PROJECT]}]
-    volume = ec2.describe_volumes(Filters=mine)["Volumes"][0]
-    demo.created = [
-        ("machine", f"{machine['InstanceId']}  {machine['InstanceType']}  {machine['PublicIpAddress']}"),
-        ("disk", f"{volume['VolumeId']}  {volume['Size']} GiB {volume['VolumeType']}, encrypted"),
-        ("security group", ec2.describe_security_groups(Filters=mine)["SecurityGroups"][0]["GroupName"]),
-        ("key pair", ec2.describe_key_pairs(Filters=mine)["KeyPairs"][0]["KeyName"]),
-    ]
+    created = demo.inventory_of()
 
     demo.chapter("5 · Teardown, and the proof of zero")
     demo.playbook("teardown", teardown_confirm="false")
+    demo.summary(created, demo.inventory_of())
 
 
 def main() -> int:
@@ -216,6 +225,7 @@ def main() -> int:
         return 1
     finally:
         demo.stop_cloud()
+        shutil.rmtree(demo.connections, ignore_errors=True)
     return 0
 
 

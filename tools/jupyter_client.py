@@ -17,6 +17,10 @@ class LoginRefused(Exception):
     """The server did not take the password."""
 
 
+class CellFailed(Exception):
+    """The code raised an exception; the text names it."""
+
+
 class JupyterClient:
     """A session with one server.
 
@@ -34,6 +38,12 @@ class JupyterClient:
             file.write(certificate)
         self._certificate = Path(file.name)
         self._session.verify = file.name
+
+    def __enter__(self) -> JupyterClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Forget the session."""
@@ -57,7 +67,7 @@ class JupyterClient:
         """Start a kernel, run ``code`` in it, end the kernel; what it printed.
 
         Raises:
-            RuntimeError: the cell raised; the text is its traceback's last line.
+            CellFailed: the code raised an exception.
         """
         headers = {"X-XSRFToken": self._session.cookies["_xsrf"]}
         kernels = f"{self._url}/api/kernels"
@@ -102,7 +112,7 @@ class JupyterClient:
                     case "stream":
                         printed.append(heard["content"]["text"])
                     case "error":
-                        raise RuntimeError(f"{heard['content']['ename']}: {heard['content']['evalue']}")
+                        raise CellFailed(f"{heard['content']['ename']}: {heard['content']['evalue']}")
                     case "status" if heard["content"]["execution_state"] == "idle":
                         return "".join(printed)
         finally:

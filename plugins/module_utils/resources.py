@@ -152,7 +152,7 @@ def tagged_in_ec2(
     return find
 
 
-def tagged_in_iam(kind: str, operation: str, items: str, name_key: str, tags_operation: str) -> Callable:
+def tagged_in_iam(kind: str, operation: str, items: str, name_key: str, get: str) -> Callable:
     """The way to find roles and profiles, which a listing shows without their tags: our path narrows it down first."""
 
     def find(scope: Scope) -> list[Resource]:
@@ -160,7 +160,7 @@ def tagged_in_iam(kind: str, operation: str, items: str, name_key: str, tags_ope
         found = pages(iam, operation, items, PathPrefix=iam_path(scope.region))
         names = [one[name_key] for one in found]
         asked = at_once(
-            {name: lambda name=name: getattr(iam, tags_operation)(**{name_key: name})["Tags"] for name in names}
+            {name: lambda name=name: getattr(iam, get)(**{name_key: name})[items[:-1]].get("Tags") for name in names}
         )
         resources = []
         for one in found:
@@ -287,7 +287,7 @@ KINDS: dict[str, Kind] = {
             "list_instance_profiles",
             "InstanceProfiles",
             "InstanceProfileName",
-            "list_instance_profile_tags",
+            "get_instance_profile",
         ),
         _delete_instance_profile,
         after=("instance",),
@@ -295,7 +295,7 @@ KINDS: dict[str, Kind] = {
     "role": Kind(
         "role",
         "iam",
-        tagged_in_iam("role", "list_roles", "Roles", "RoleName", "list_role_tags"),
+        tagged_in_iam("role", "list_roles", "Roles", "RoleName", "get_role"),
         _delete_role,
         after=("instance_profile",),
     ),

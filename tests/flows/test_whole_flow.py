@@ -107,12 +107,11 @@ class TestFlow:
     def test_jupyter_runs_a_cell_over_verified_tls_and_refuses_a_wrong_password(self, flow) -> None:
         (machine,) = machines(flow)
         certificate = ssh(flow, "cat /etc/lightsout/jupyter/certificate.pem")
-        jupyter = JupyterClient(f"https://{machine['PublicIpAddress']}:8888", certificate)
-        with pytest.raises(LoginRefused):
-            jupyter.login(PASSWORD + "x")
-        jupyter.login(PASSWORD)
-        assert jupyter.run_cell("print(6 * 7)").strip() == "42"
-        jupyter.close()
+        with JupyterClient(f"https://{machine['PublicIpAddress']}:8888", certificate) as jupyter:
+            with pytest.raises(LoginRefused):
+                jupyter.login(PASSWORD + "x")
+            jupyter.login(PASSWORD)
+            assert jupyter.run_cell("print(6 * 7)").strip() == "42"
 
     def test_train_outlives_the_controller_and_results_come_back(self, flow) -> None:
         job = {"training_job": JOB, "training_source": "examples/reranker", "training_command": "python train.py"}

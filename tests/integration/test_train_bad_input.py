@@ -15,7 +15,7 @@ RUNNER = ROOT / "roles/training/files/lightsout_job.py"
 NOWHERE = {"ansible_host": "192.0.2.1", "ansible_ssh_timeout": 1}
 #: Extra variables of every run. The runner is taken from where it is: nothing is ever installed on this computer.
 ALWAYS = {"lightsout_project": "lab", "lightsout_region": "us-east-1", "__training_runner": str(RUNNER)}
-MACHINE = {"ec2_tags": {"lightsout:project": "lab"}, "state": {"name": "running"}}
+MACHINE = {"aws_ec2_tags": {"lightsout:project": "lab"}, "aws_state": {"name": "running"}}
 
 
 def inventory(folder: Path, **machine: object) -> list[str]:

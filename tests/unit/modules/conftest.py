@@ -18,6 +18,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
+from moto.ec2 import ec2_backends
 from moto.ssm.models import Parameter, ssm_backends
 
 UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
@@ -83,7 +84,9 @@ class Aws:
         launched = self.ec2.run_instances(
             ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=tagged, ClientToken=str(len(self.calls))
         )
-        return launched["Instances"][0]["InstanceId"]
+        instance = launched["Instances"][0]["InstanceId"]
+        ec2_backends[DEFAULT_ACCOUNT_ID][REGION].get_instance(instance).launch_time -= datetime.timedelta(seconds=3)
+        return instance
 
     # -- faults ---------------------------------------------------------------------------------------------------
     def on(self, operation: str, fault: Callable[[dict, Callable[[], Any]], Any], times: int = 1) -> None:

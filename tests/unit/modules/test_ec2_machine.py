@@ -105,7 +105,7 @@ class TestOneMachineOnly:
 
         class Module:
             check_mode = False
-            params = {key: None for key in ("key_name", "kms_key_id", "instance_profile", "user_data", "spot", "name")} | {
+            params = dict.fromkeys(("key_name", "kms_key_id", "instance_profile", "user_data", "spot", "name")) | {
                 "state": "running",
                 "subnet_ids": None,
                 "public_ip": True,
@@ -281,7 +281,9 @@ class TestChange:
         options = aws.machines()[0]["MetadataOptions"]
         assert (options["HttpTokens"], options["HttpPutResponseHopLimit"]) == ("required", 1)
 
-    def test_a_changed_tag_reaches_machine_and_disk_and_leaves_strangers_and_the_lease(self, aws, run, settings) -> None:
+    def test_a_changed_tag_reaches_machine_and_disk_and_leaves_strangers_and_the_lease(
+        self, aws, run, settings
+    ) -> None:
         first = run(ec2_machine, **settings)
         aws.ec2.create_tags(Resources=[first["machine"]["id"]], Tags=[{"Key": "theirs", "Value": "1"}])
         result = run(ec2_machine, **settings | {"tags": {"lightsout:owner": "grace"}, "lease": "1d"})

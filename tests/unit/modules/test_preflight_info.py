@@ -119,7 +119,9 @@ class TestPlan:
         ]
 
     def test_a_newer_image_changes_nothing(self, aws, look, made) -> None:
-        aws.publish("/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id", aws.image("x"))
+        aws.publish(
+            "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id", aws.image("x")
+        )
         assert look()["plan"]["changes"] == {}
 
     def test_changed_ports_and_addresses_change_the_security_group_only(self, look, made) -> None:
@@ -247,7 +249,9 @@ class TestBadInput:
         assert problem.startswith("No AWS credentials were found") and "AWS_ACCESS_KEY_ID" in problem
 
     def test_a_missing_permission_is_named(self, aws, look) -> None:
-        aws.refuse("DescribeKeyPairs", "UnauthorizedOperation", message="You are not authorized. Encoded authorization x")
+        aws.refuse(
+            "DescribeKeyPairs", "UnauthorizedOperation", message="You are not authorized. Encoded authorization x"
+        )
         (problem,) = look()["problems"]
         assert "DescribeKeyPairs" in problem and "Encoded" not in problem
 
@@ -258,9 +262,7 @@ class TestBadInput:
 
     def test_a_type_that_the_subnets_zone_does_not_offer(self, aws, look) -> None:
         (subnet,) = (s for s in aws.ec2.describe_subnets()["Subnets"] if s["AvailabilityZone"] == "us-east-1a")
-        aws.on(
-            "DescribeInstanceTypeOfferings", lambda *_: {"InstanceTypeOfferings": [{"Location": "us-east-1b"}]}
-        )
+        aws.on("DescribeInstanceTypeOfferings", lambda *_: {"InstanceTypeOfferings": [{"Location": "us-east-1b"}]})
         (problem,) = look(machine_subnet_id=subnet["SubnetId"])["problems"]
         assert "us-east-1b" in problem and "us-east-1a" in problem
 
