@@ -104,6 +104,7 @@ class CallbackModule(DefaultCallback):
         super().__init__()
         self._ticker = Ticker(sys.stdout)
         self._started: dict[str, float] = {}
+        self._heading = ""
 
     @property
     def _plain(self) -> bool:
@@ -111,8 +112,15 @@ class CallbackModule(DefaultCallback):
         return self._display.verbosity > 0
 
     def _tell(self, text: str, color: str | None = None) -> None:
-        self._ticker.clear()
+        self._head()
         self._display.display(text, color=color)
+
+    def _head(self) -> None:
+        """Make room, and print the play's name above the first thing that it has to tell."""
+        self._ticker.clear()
+        if self._heading:
+            self._display.display(self._heading, color=C.COLOR_HIGHLIGHT)
+            self._heading = ""
 
     def _line(self, mark: str, result, color: str | None, message: str = "") -> None:
         """One finished task: mark, name, host where that matters, seconds where they were felt, and what it said."""
@@ -130,7 +138,7 @@ class CallbackModule(DefaultCallback):
             return
         self._play = play
         dry = " (check mode: nothing will be changed)" if play.check_mode else ""
-        self._tell(f"\n▸ {play.get_name().strip()}{dry}", C.COLOR_HIGHLIGHT)
+        self._heading = f"\n▸ {play.get_name().strip()}{dry}"
 
     def _task_start(self, task, prefix=None) -> None:
         self._started.setdefault(task._uuid, time.monotonic())
@@ -241,7 +249,7 @@ class CallbackModule(DefaultCallback):
             self._ticker.clear()
 
     def v2_on_file_diff(self, result) -> None:
-        self._ticker.clear()
+        self._head()
         super().v2_on_file_diff(result)
 
     def v2_playbook_on_stats(self, stats) -> None:

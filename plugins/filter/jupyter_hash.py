@@ -11,11 +11,19 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+try:
+    from argon2 import PasswordHasher
+    from argon2.exceptions import Argon2Error, InvalidHashError
+except ImportError:  # told when a hash is asked for: a role's other parts work without
+    PasswordHasher = None
+
 #: What jupyter_server itself uses (jupyter_server/auth/security.py, 2.x): memory in KiB, rounds, lanes.
 ARGON2 = {"memory_cost": 10240, "time_cost": 10, "parallelism": 8}
 
 #: The two kinds of hash that Jupyter Server accepts: what it writes today, and what it wrote before 2021.
-FORMS = re.compile(r"argon2:\$argon2(id|i|d)\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+|sha1:[0-9a-f]+:[0-9a-f]{40}")
+FORMS = re.compile(
+    r"argon2:\$argon2(id|i|d)\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+|sha1:[0-9a-f]+:[0-9a-f]{40}"
+)
 
 
 def is_jupyter_hash(value: Any) -> bool:
@@ -34,11 +42,8 @@ def jupyter_hash(password: str, known: str = "") -> str:
     Raises:
         AnsibleFilterError: argon2-cffi is missing on the controller.
     """
-    try:
-        from argon2 import PasswordHasher
-        from argon2.exceptions import Argon2Error, InvalidHashError
-    except ImportError as error:
-        raise AnsibleFilterError("argon2-cffi is needed on this computer: pip install argon2-cffi (or `make setup`)") from error
+    if PasswordHasher is None:
+        raise AnsibleFilterError("argon2-cffi is needed on this computer: pip install argon2-cffi (or `make setup`)")
     hasher = PasswordHasher(**ARGON2)
     if known.startswith("argon2:"):
         try:
@@ -60,4 +65,3 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         """Name to function."""
         return {"jupyter_hash": jupyter_hash}
-
