@@ -28,6 +28,7 @@ from tools.jupyter_client import JupyterClient, LoginRefused
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".lightsout/cloud"
+KEYS = ROOT / ".lightsout/demo-keys"
 PROJECT = "demo"
 JOB = "rerank"
 CLOUD = [sys.executable, "-m", "localcloud"]
@@ -73,7 +74,9 @@ class Demo:
         chosen = [arg for key, value in settings.items() for arg in ("-e", f"{key}={shlex.quote(value)}")]
         shown = shlex.join(["ansible-playbook", f"playbooks/{name}.yml", "-e", f"lightsout_project={PROJECT}", *chosen])
         print(f"  {DIM}$ {shown}{OFF}", flush=True)
-        extra = ["-e", f"lightsout_project={PROJECT}", "-e", f"@{STATE / 'settings.yml'}", *chosen]
+        # Its keys stay with it: a project of yours may have the same name.
+        extra = ["-e", f"lightsout_project={PROJECT}", "-e", f"lightsout_key_directory={KEYS}"]
+        extra += ["-e", f"@{STATE / 'settings.yml'}", *chosen]
         self.run(["ansible-playbook", f"playbooks/{name}.yml", *extra])
 
     def start_cloud(self) -> None:
@@ -102,10 +105,9 @@ class Demo:
 
     def ssh(self, machine: dict, command: str) -> str:
         """What a command on the machine prints, over the same ssh that the playbooks use."""
-        directory = Path("~/.ssh/lightsout").expanduser()
         user = next(tag["Value"] for tag in machine["Tags"] if tag["Key"] == "lightsout:user")
         options = ["-o", "IdentitiesOnly=yes", "-o", f"HostKeyAlias={machine['InstanceId']}"]
-        options += ["-o", f"UserKnownHostsFile={directory / 'known_hosts'}", "-i", str(directory / f"{PROJECT}.pem")]
+        options += ["-o", f"UserKnownHostsFile={KEYS / 'known_hosts'}", "-i", str(KEYS / f"{PROJECT}.pem")]
         words = ["ssh", *options, f"{user}@{machine['PublicIpAddress']}", command]
         return subprocess.run(words, env=self.environment, check=True, capture_output=True, text=True).stdout
 

@@ -51,7 +51,7 @@ def cell(row: dict[str, Any], path: str) -> str:
     for key in path.split("."):
         value = value.get(key) if isinstance(value, dict) else None
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4g}"
     return "-" if value is None or value == "" else str(value)
 
 

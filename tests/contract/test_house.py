@@ -17,12 +17,14 @@ ROOT = Path(__file__).resolve().parents[2]
 KNOWN = {
     "amazon.aws",
     "ansible.posix",
-    "ansible.utils",
     "community.aws",
     "community.crypto",
     "community.general",
     "containers.podman",
 }
+
+#: Parts of ansible-core that look like collections.
+CORE = ("ansible.builtin", "ansible.module_utils", "ansible.plugins", "ansible.utils")
 
 CHANGELOG_SECTIONS = {key for key, _title in yaml.safe_load((ROOT / "changelogs/config.yaml").read_text())["sections"]}
 
@@ -51,7 +53,7 @@ def test_galaxy_dependencies_are_the_collections_that_roles_playbooks_and_plugin
     for path in tracked("roles/*.yml", "roles/**/*.yml", "playbooks/*.yml", "plugins/**/*.py"):
         for namespace, name in re.findall(r"\b(amazon|community|ansible|containers)\.(\w+)\.\w+", path.read_text()):
             used.add(f"{namespace}.{name}")
-    used = {u for u in used if not u.startswith(("ansible.builtin", "ansible.module_utils", "ansible.plugins"))}
+    used = {u for u in used if not u.startswith(CORE)}
     used &= KNOWN
     assert used == declared
 

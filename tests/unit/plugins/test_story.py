@@ -1,0 +1,76 @@
+"""What a run looks like on the screen: a real playbook, run with the story callback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.playbook import ROOT
+
+PLAYBOOK = [
+    {"name": "A play with nothing to tell", "hosts": "localhost", "tasks": [{"ansible.builtin.stat": {"path": "/"}}]},
+    {
+        "name": "Tell a story",
+        "hosts": "localhost",
+        "tasks": [
+            {"name": "Say it", "ansible.builtin.debug": {"msg": ["first line", "", "second: {a}"]}},
+            {"name": "Make a file", "ansible.builtin.copy": {"content": "x", "dest": "{{ folder }}/f", "mode": "0600"}},
+            {
+                "name": "Make two",
+                "ansible.builtin.copy": {"content": "x", "dest": "{{ folder }}/{{ item }}", "mode": "0600"},
+                "loop": ["f", "g"],
+            },
+            {
+                "name": "Keep a secret",
+                "ansible.builtin.copy": {"content": "hush", "dest": "{{ folder }}/s", "mode": "0600"},
+                "no_log": True,
+            },
+            {"name": "Break", "ansible.builtin.command": {"argv": ["ls", "{{ folder }}/nothing"]}},
+        ],
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("story")
+    (folder / "play.yml").write_text(json.dumps(PLAYBOOK))
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(folder / "play.yml"), "--diff"]
+    done = subprocess.run(
+        [*command, "-e", f"folder={folder}", "-e", f"ansible_python_interpreter={sys.executable}"],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    return done.stdout.replace(str(folder), "@")
+
+
+def test_messages_are_text_and_not_data(story):
+    assert "▸ Tell a story\n  first line\n\n  second: {a}\n" in story
+
+
+def test_a_play_that_has_nothing_to_tell_is_not_mentioned(story):
+    assert "A play with nothing to tell" not in story
+
+
+def test_changes_are_one_line_each_and_items_have_their_name(story):
+    # Seconds stand there when they were felt, on a busy computer.
+    assert re.search(r"^  ✓ Make a file(  \d+ s)?$", story, re.MULTILINE)
+    assert re.search(r"^  ✓ Make two(  \d+ s)?: g$", story, re.MULTILINE) and ": f\n" not in story
+
+
+def test_diffs_are_shown_and_secrets_are_not(story):
+    assert "+x" in story and "hush" not in story
+
+
+def test_a_failure_says_what_the_command_said(story):
+    assert "✗ Break" in story and "No such file" in story
+    assert "localhost : ok=5 changed=3 unreachable=0 failed=1" in story
