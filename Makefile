@@ -26,17 +26,20 @@ demo: setup-local  ## The whole job on the local cloud, no AWS account needed; C
 
 .PHONY: test
 test: setup-local  ## All tests: lint, units, Molecule, and the flows on the local cloud
-	@$(MAKE) --no-print-directory lint
-	@$(PYTEST) tests/unit tests/contract
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
 	@$(MAKE) --no-print-directory molecule
 	@$(PYTEST) tests/integration tests/flows
+
+.PHONY: unit
+unit: setup-local  ## Unit and contract tests, no cloud needed
+	@$(PYTEST) tests/unit tests/contract
 
 .PHONY: lint
 lint: setup-local  ## ansible-lint (profile production), yamllint, ruff
 	@yamllint --strict .
 	@ruff check --quiet .
 	@ruff format --check --quiet .
-	@ansible-lint --quiet
+	@ANSIBLE_INVENTORY=inventory/localhost.yml ansible-lint --quiet
 
 .PHONY: molecule
 molecule: setup-local  ## Each role's Molecule scenarios (one: make molecule SCENARIOS=jupyter)
