@@ -98,6 +98,15 @@ def assemble(payload: Path, version: str, installer: Path) -> None:
     Path(file.name).rename(installer)
 
 
+def checksum(installer: Path) -> str:
+    """The SHA-256 of an installer, kept beside it: to read 100 MB takes a while."""
+    kept = installer.with_suffix(".sh.sha256")
+    if not kept.exists() or kept.stat().st_mtime_ns < installer.stat().st_mtime_ns:
+        with installer.open("rb") as file:
+            kept.write_text(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {installer.name}\n")
+    return kept.read_text().split()[0]
+
+
 def _digest(*parts: str | Path) -> str:
     """Twelve characters that change with any of the words or files."""
     digest = hashlib.sha256()

@@ -1,43 +1,59 @@
-"""The command line: ``python -m localcloud build|start|stop|status|logs|podman-env``."""
+"""The command line: ``python -m localcloud build|start|stop|status|logs|clean|podman-env``."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import IO, Any
 
 from localcloud import images, podman
-from localcloud.settings import ROOT, CloudError, Settings, name_lock, recorded, take_lock
+from localcloud.settings import ROOT, CloudError, Settings, alive, claim, holder, recorded, take_lock
 
 READY_WITHIN = 90.0  # seconds
+STOPPED_WITHIN = 60.0  # seconds
+
+Command = Callable[[argparse.Namespace], int | None]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 when it did what it says."""
     options = _parser().parse_args(arguments)
     try:
+        options.state_dir = options.state_dir.resolve()
         return options.run(options) or 0
+    except KeyboardInterrupt:
+        print("localcloud: interrupted", file=sys.stderr)
+        return 130
     except (CloudError, podman.PodmanError) as error:
         print(f"localcloud: {error}", file=sys.stderr)
         return 1
 
 
+def _port(text: str) -> int:
+    """A TCP port; 0 means any free one."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a port: give a number from 0 (any free one) to 65535")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m localcloud",
-        description="A stand-in for EC2 on this computer: moto answers the AWS API, podman containers are the machines.",
+        description="A stand-in for EC2 on this computer: moto answers the AWS API, podman containers are machines.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def command(name: str, help: str, run) -> argparse.ArgumentParser:
+    def command(name: str, help: str, run: Command) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help)
         sub.set_defaults(run=run)
         sub.add_argument(
@@ -51,18 +67,19 @@ def _parser() -> argparse.ArgumentParser:
     command("build", "build what the machines need (image, local Anaconda installer); `start` does it, too", build)
     starting = command("start", "start a cloud in the background, and write env and settings.yml", start)
     starting.add_argument("--foreground", action="store_true", help=argparse.SUPPRESS)
-    for sub in (starting,):
-        sub.add_argument(
-            "--name", default="lightsout", help="its name; two clouds at once need two (default: lightsout)"
-        )
-        sub.add_argument("--port", type=int, default=5601, help="port of the API; a free one if taken (default: 5601)")
-        sub.add_argument("--network", choices=["bridge", "forward"], help="default: bridge for root, else forward")
+    starting.add_argument(
+        "--name", default="lightsout", help="its name; two clouds at once need two (default: lightsout)"
+    )
+    starting.add_argument(
+        "--port", type=_port, default=5601, help="port of the API; a free one if taken (default: 5601)"
+    )
+    starting.add_argument("--network", choices=["bridge", "forward"], help="default: bridge for root, else forward")
     command("stop", "stop the cloud and remove its machines", stop)
     command("status", "show the cloud and its machines", status)
     logs_parser = command("logs", "show the cloud's log", logs)
     logs_parser.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
     command("podman-env", "print the shell line that podman needs on this computer, if any", podman_env)
-    command("clean", "stop the cloud, and remove images and installers that were built here", clean)
+    command("clean", "stop the cloud, and remove all that local clouds made here: leftovers, images, installers", clean)
     return parser
 
 
@@ -71,24 +88,21 @@ def build(_options: argparse.Namespace) -> None:
     from localcloud import anaconda
 
     print(f"machine image: {images.ensure_machine_image()}")
-    print(f"local Anaconda: {anaconda.ensure_installer()}")
+    print(f"local Anaconda: {_short(anaconda.ensure_installer())}")
 
 
 def start(options: argparse.Namespace) -> int:
     """Start in the background; returns when the API answers."""
     if options.foreground:
         return _foreground(options)
-    state = options.state_dir
-    lock = take_lock(state / "lock")
-    if lock is None:
-        print(f"The local cloud already runs: {_endpoint(state)}")
-        return 0
-    lock.close()
+    state: Path = options.state_dir
+    Settings(options.name, state, options.port, "")  # says what is wrong with them before anything is made
+    if holder(state / "lock"):
+        return _runs_already(state)
     build(options)
     words = [sys.executable, "-m", "localcloud", "start", "--foreground", "--state-dir", str(state)]
-    words += ["--name", options.name, "--port", str(_free_port(options.port))]
+    words += ["--name", options.name, "--port", str(options.port)]
     words += ["--network", options.network] if options.network else []
-    (state / "cloud.json").unlink(missing_ok=True)
     with (state / "log").open("a") as log:
         process = subprocess.Popen(
             words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=_clean_env()
@@ -100,12 +114,26 @@ def start(options: argparse.Namespace) -> int:
             print(f'Use it:  eval "$(cat {_short(state)}/env)"; ansible-playbook … -e @{_short(state)}/settings.yml')
             return 0
         if process.poll() is not None:
+            if holder(state / "lock"):
+                return _runs_already(state)
             break
-        time.sleep(0.1)
+        time.sleep(0.05)
     else:
         process.terminate()
     lines = (state / "log").read_text().strip().splitlines()
-    raise CloudError(f"it did not start: {lines[-1] if lines else 'no reason given'} (log: {state / 'log'})")
+    reason = lines[-1].removeprefix("localcloud: ") if lines else "no reason given"
+    raise CloudError(f"it did not start: {reason} (log: {_short(state / 'log')})")
+
+
+def _runs_already(state: Path) -> int:
+    """Another `start` was first; wait until its cloud is ready, too."""
+    deadline = time.monotonic() + READY_WITHIN
+    while time.monotonic() < deadline and (pid := holder(state / "lock")):
+        if recorded(state).get("pid") == pid:
+            print(f"The local cloud runs already: {_endpoint(state)}")
+            return 0
+        time.sleep(0.05)
+    raise CloudError(f"another cloud was starting in {_short(state)}, and did not get ready; see its log there")
 
 
 def _foreground(options: argparse.Namespace) -> int:
@@ -113,72 +141,101 @@ def _foreground(options: argparse.Namespace) -> int:
     from localcloud import anaconda, server
     from localcloud.network import choose
 
-    name = take_lock(name_lock(options.name))
-    if name is None:
-        raise CloudError(f"name: a cloud called '{options.name}' already runs from another folder; choose --name")
-    held = take_lock(options.state_dir / "lock")
+    held = _lock(options.state_dir / "lock")
     if held is None:
-        raise CloudError(f"state-dir: another cloud runs in {options.state_dir}")
-    kind = "bridge" if type(choose(options.name, options.network)).__name__ == "Bridge" else "forward"
-    settings = Settings(options.name, options.state_dir.resolve(), options.port, kind)
+        raise CloudError(f"state-dir: another cloud runs in {_short(options.state_dir)}")
+    name = claim(options.name)
+    if name is None:
+        raise CloudError(f"name: a cloud called '{options.name}' runs already, from another folder: choose --name")
+    (options.state_dir / "cloud.json").unlink(missing_ok=True)
+    network = choose(options.name, options.network)
     installer = anaconda.ensure_installer()
+    image = images.ensure_machine_image()
 
-    def ready(network) -> None:
-        checksum = hashlib.sha256(installer.read_bytes()).hexdigest()
+    def ready(settings: Settings) -> None:
         base = f"http://{network.gateway}:{settings.port}/lightsout"
         settings.write_files(
             {
                 "lightsout_checkip_url": f"{settings.endpoint}/lightsout/checkip",
                 "anaconda_installer_url": f"{base}/files/{installer.name}",
-                "anaconda_installer_checksum": f"sha256:{checksum}",
+                "anaconda_installer_checksum": f"sha256:{anaconda.checksum(installer)}",
             }
         )
         settings.remember(os.getpid())
 
-    server.serve(settings, images.ensure_machine_image(), installer.parent, ready)
+    server.serve(
+        Settings(options.name, options.state_dir, options.port, network.kind), network, image, installer.parent, ready
+    )
     return 0
 
 
-def stop(options: argparse.Namespace) -> None:
-    """Stop; what a crashed cloud left behind goes, too."""
-    from localcloud.network import Bridge
+def _lock(path: Path) -> IO[str] | None:
+    """The lock; whoever only looks whether it is free holds it for a moment."""
+    deadline = time.monotonic() + 1
+    while (lock := take_lock(path)) is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return lock
 
-    record = recorded(options.state_dir)
-    pid = int(record.get("pid", 0))
-    lock = take_lock(options.state_dir / "lock")
-    if lock is None and pid:
-        os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + 60
-        while (lock := take_lock(options.state_dir / "lock")) is None:
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.1)
+
+def stop(options: argparse.Namespace) -> None:
+    """Stop the cloud; also what a crash left behind."""
+    state: Path = options.state_dir
+    record, pid = recorded(state), holder(state / "lock")
+    if pid:
+        _end(pid, state / "lock")
         print("The local cloud is stopped.")
-    elif not record:
+    elif record:
+        print("The local cloud had died; what it left behind is removed.")
+    else:
         print("No local cloud runs here.")
-    if lock is not None:
-        lock.close()
     if record:
-        name = str(record["name"])
-        left = podman.run("ps", "--all", "--quiet", "--filter", f"label=localcloud={name}").split()
-        if left:
-            podman.run("rm", "--force", "--time", "0", *left)
-        if record["network"] == "bridge":
-            Bridge(name).close()
-    for file in ("cloud.json", "env", "settings.yml"):
-        (options.state_dir / file).unlink(missing_ok=True)
+        _remove_remains(str(record["name"]))
+    for file in ("cloud.json", "env", "settings.yml", "amis.json"):
+        (state / file).unlink(missing_ok=True)
+
+
+def _end(pid: int, lock: Path) -> None:
+    """Ask a cloud to end, and make it end where it does not."""
+    deadline = time.monotonic() + STOPPED_WITHIN
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    while holder(lock) == pid or alive(pid):
+        if time.monotonic() > deadline:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _remove_remains(name: str) -> bool:
+    """Containers and network of a cloud that is dead; False where it lives."""
+    name_is_free = claim(name)
+    if name_is_free is None:
+        return False
+    podman.remove_containers(name)
+    if podman.rootful():
+        podman.run("network", "rm", "--force", f"localcloud-{name}", check=False)
+    name_is_free.close()
+    return True
 
 
 def status(options: argparse.Namespace) -> int:
     """A table of machines; 3 when no cloud runs."""
-    lock = take_lock(options.state_dir / "lock")
-    if lock is not None or not recorded(options.state_dir):
+    state: Path = options.state_dir
+    if not holder(state / "lock"):
         print("No local cloud runs here. Start one: python -m localcloud start")
         return 3
-    endpoint = _endpoint(options.state_dir)
-    with urllib.request.urlopen(f"{endpoint}/lightsout/machines", timeout=10) as answer:  # noqa: S310
-        machines = json.load(answer)
-    print(f"{endpoint}  ({len(machines)} machines)")
+    if not recorded(state):
+        print(f"The local cloud is starting; its log is {_short(state / 'log')}")
+        return 3
+    endpoint = _endpoint(state)
+    try:
+        with urllib.request.urlopen(f"{endpoint}/lightsout/machines", timeout=10) as answer:  # noqa: S310
+            machines: list[dict[str, Any]] = json.load(answer)
+    except OSError as error:
+        raise CloudError(
+            f"it runs, but does not answer at {endpoint}: {error}. See: python -m localcloud logs"
+        ) from error
+    print(f"{endpoint}  ({len(machines)} machine{'s' * (len(machines) != 1)})")
     columns = ["id", "name", "type", "state", "address", "container"]
     rows = [columns, *([row[column] for column in columns] for row in machines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
@@ -191,7 +248,7 @@ def logs(options: argparse.Namespace) -> int:
     """The log so far, or as it grows."""
     file = options.state_dir / "log"
     if not file.exists():
-        raise CloudError(f"there is no log at {file}")
+        raise CloudError(f"there is no log at {_short(file)}: no cloud was started there")
     return subprocess.run(["tail", "-n", "+1", *["-F"] * options.follow, str(file)], check=False).returncode
 
 
@@ -202,9 +259,22 @@ def podman_env(_options: argparse.Namespace) -> None:
 
 
 def clean(options: argparse.Namespace) -> None:
-    """Nothing of ours stays on this computer."""
+    """Nothing of ours stays on this computer, but for clouds that run and the image that they need."""
     stop(options)
-    images.remove_machine_images()
+    alive = sorted(name for name in podman.clouds() if not _remove_remains(name))
+    for reference in images.machine_images():
+        try:
+            podman.run("rmi", reference)
+            print(f"Removed the machine image {reference}.")
+        except podman.PodmanError:
+            print(f"Kept the machine image {reference}: containers use it.")
+    for file in podman.CACHE.glob("*"):
+        if file.is_dir():
+            shutil.rmtree(file)
+        elif not file.name.endswith(".lock"):
+            file.unlink()
+    if alive:
+        print(f"Left alone, because they run: {', '.join(alive)}. Stop each with its --state-dir first.")
 
 
 def _endpoint(state: Path) -> str:
@@ -214,19 +284,6 @@ def _endpoint(state: Path) -> str:
 def _short(path: Path) -> str:
     """As a user in the repository would type it."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
-
-
-def _free_port(wish: int) -> int:
-    """The port that was wished for, or any free one."""
-    for port in (wish, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return probe.getsockname()[1]
-    raise CloudError("no TCP port is free on 127.0.0.1")
 
 
 def _clean_env() -> dict[str, str]:

@@ -6,6 +6,9 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
+#: Protocols may be given by number.
+NAMES = {"1": "icmp", "6": "tcp", "17": "udp"}
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -48,7 +51,8 @@ def rules_of(instance: Any, addresses_of_group: dict[str, list[str]]) -> list[Ru
                 sources += addresses_of_group.get(source_group, [])
             if sources:
                 ports = (None, None) if rule.from_port in (None, -1) else (rule.from_port, rule.to_port)
-                rules.append(Rule(str(rule.ip_protocol), *ports, tuple(sorted(sources))))
+                protocol = NAMES.get(str(rule.ip_protocol), str(rule.ip_protocol))
+                rules.append(Rule(protocol, *ports, tuple(sorted(sources))))
     return sorted(set(rules), key=repr)
 
 

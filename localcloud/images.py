@@ -6,6 +6,7 @@ this computer, whatever an AMI calls itself. No image registry is needed.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import platform
 import shutil
@@ -50,6 +51,18 @@ MASKED = """
 """.split()  # noqa: SIM905
 
 
+#: Shell lines that finish the root file system, which they find at $1.
+HOOKS = [
+    # Empty: every machine gets its own at its first boot; so do host keys (ssh_deletekeys).
+    ': > "$1/etc/machine-id"; rm -f "$1"/etc/ssh/ssh_host_*',
+    # The package lists are empty, as on a cloud image; they must look old, or nobody fetches them.
+    'touch --date=@0 "$1/var/lib/apt/lists"',
+]
+
+#: How podman runs it.
+CHANGES = ['CMD ["/sbin/init"]', "STOPSIGNAL SIGRTMIN+3", "ENV container=podman"]
+
+
 def ensure_machine_image(release: str | None = None) -> str:
     """The reference of the machine image; builds it when it is not there yet (about half a minute).
 
@@ -60,20 +73,26 @@ def ensure_machine_image(release: str | None = None) -> str:
         PodmanError: podman or mmdebstrap is missing or fails; the text says what to do.
     """
     release = release or _codename()
-    # This file is the recipe: any change of it makes another image.
-    recipe = hashlib.sha256(Path(__file__).read_bytes() + platform.machine().encode()).hexdigest()
-    reference = f"{NAME}:{release}-{recipe[:12]}"
-    if podman.run("images", "--quiet", reference).strip():
-        return reference
-    _build(reference, release)
+    # Any change of what goes in makes another image.
+    recipe = "\n".join([*PACKAGES, CLOUD_INIT, *MASKED, *CHANGES, *HOOKS, platform.machine()])
+    reference = f"{NAME}:{release}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    podman.CACHE.mkdir(parents=True, exist_ok=True)
+    if not _exists(reference):
+        with (podman.CACHE / "image.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second waits, and finds it built
+            if not _exists(reference):
+                _build(reference, release)
     return reference
 
 
-def remove_machine_images() -> None:
-    """Remove every image that was built here, of every recipe."""
-    images = podman.run("images", "--quiet", "--filter", f"reference={NAME}").split()
-    if images:
-        podman.run("rmi", "--force", *sorted(set(images)))
+def machine_images() -> list[str]:
+    """The references of all images that were built here, of every recipe."""
+    listed = podman.run("images", "--filter", f"reference={NAME}", "--format", "{{.Repository}}:{{.Tag}}")
+    return sorted(set(listed.split()))
+
+
+def _exists(reference: str) -> bool:
+    return bool(podman.run("images", "--quiet", reference).strip())
 
 
 def _codename() -> str:
@@ -105,8 +124,7 @@ def _build(reference: str, release: str) -> None:
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if line.strip()]
             raise PodmanError("mmdebstrap could not build the machine image: " + "\n  ".join(lines[-5:]))
-        changes = ['CMD ["/sbin/init"]', "STOPSIGNAL SIGRTMIN+3", "ENV container=podman"]
-        podman.run("import", *(word for change in changes for word in ("--change", change)), str(archive), reference)
+        podman.run("import", *(word for change in CHANGES for word in ("--change", change)), str(archive), reference)
     print(f"Built in {time.monotonic() - began:.0f} s.", flush=True)
 
 
@@ -118,8 +136,5 @@ def _customize(folder: str) -> list[str]:
     return [
         f"--customize-hook=copy-in {settings} /etc/cloud/cloud.cfg.d",
         f"--customize-hook={mask}",
-        # Empty: every machine gets its own at its first boot; so do host keys (ssh_deletekeys).
-        '--customize-hook=: > "$1/etc/machine-id"; rm -f "$1"/etc/ssh/ssh_host_*',
-        # The package lists are empty, as on a cloud image; they must look old, or nobody fetches them.
-        '--customize-hook=touch --date=@0 "$1/var/lib/apt/lists"',
+        *(f"--customize-hook={hook}" for hook in HOOKS),
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import secrets
 import socket
 import threading
@@ -16,7 +17,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-#: Paths below this many seconds of life are refused, as on EC2 (1 second to 6 hours).
+#: A token lives for 1 second to 6 hours; another wish is refused, as on EC2.
 LONGEST_TOKEN = 21600
 
 Tree = dict[str, Any]
@@ -40,6 +41,9 @@ class MetadataService:
             def do_GET(self) -> None:
                 service.get(self)
 
+            def do_HEAD(self) -> None:
+                service.get(self)
+
             def log_message(self, format: str, *args: object) -> None:
                 """Machines ask every few seconds; nobody reads that."""
 
@@ -59,14 +63,19 @@ class MetadataService:
         """A session token."""
         if request.path != "/latest/api/token":
             return self._answer(request, HTTPStatus.NOT_FOUND)
+        # Not through somebody's proxy.
+        if self.instance.metadata_options.http_endpoint == "disabled" or "X-Forwarded-For" in request.headers:
+            return self._answer(request, HTTPStatus.FORBIDDEN)
         try:
             seconds = int(request.headers.get("X-aws-ec2-metadata-token-ttl-seconds", ""))
         except ValueError:
             seconds = 0
         if not 1 <= seconds <= LONGEST_TOKEN:
             return self._answer(request, HTTPStatus.BAD_REQUEST)
+        now = time.monotonic()
+        self._tokens = {token: until for token, until in self._tokens.items() if until > now}
         token = secrets.token_urlsafe(40)
-        self._tokens[token] = time.monotonic() + seconds
+        self._tokens[token] = now + seconds
         return self._answer(request, HTTPStatus.OK, token)
 
     def get(self, request: BaseHTTPRequestHandler) -> None:
@@ -78,30 +87,50 @@ class MetadataService:
         known = token is not None and self._tokens.get(token, 0) > time.monotonic()
         if not known and (token is not None or options.http_tokens == "required"):
             return self._answer(request, HTTPStatus.UNAUTHORIZED)
-        parts = [part for part in request.path.partition("?")[0].split("/") if part]
-        node: Any = tree(self.instance)
-        for part in parts[1:]:  # the first is a version
-            key = part.partition("=")[0] if isinstance(node, dict) and part.partition("=")[0] in node else part
-            node = node.get(key) if isinstance(node, dict) else None
-            node = node() if callable(node) else node
-            if node is None:
-                return self._answer(request, HTTPStatus.NOT_FOUND)
-        if isinstance(node, dict):
-            node = "\n".join(name + "/" * isinstance(below, dict) for name, below in node.items())
-        return self._answer(request, HTTPStatus.OK, str(node))
+        found = look_up({"latest": tree(self.instance)}, request.path)
+        if found is None:
+            return self._answer(request, HTTPStatus.NOT_FOUND)
+        return self._answer(request, HTTPStatus.OK, found)
 
     @staticmethod
-    def _answer(request: BaseHTTPRequestHandler, status: HTTPStatus, text: str = "") -> None:
-        body = text.encode()
+    def _answer(request: BaseHTTPRequestHandler, status: HTTPStatus, text: str | bytes = "") -> None:
+        body = text if isinstance(text, bytes) else text.encode()
         request.send_response(status)
         request.send_header("Content-Type", "text/plain")
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
-        request.wfile.write(body)
+        if request.command != "HEAD":
+            request.wfile.write(body)
+
+
+def look_up(versions: Tree, path: str) -> str | bytes | None:
+    """What stands at a path: a leaf's text, or the names below a branch; None where there is nothing.
+
+    Args:
+        versions: the tree for ``latest``; a dated version (``2021-07-15``) is the same one.
+        path: the path of a request, with or without its query.
+    """
+    node: Any = versions
+    for part in (part for part in path.partition("?")[0].split("/") if part):
+        if not isinstance(node, dict):
+            return None
+        name = "latest" if node is versions and re.fullmatch(r"\d{4}-\d\d-\d\d", part) else part
+        # The list of keys names one as `0=name-of-the-key`.
+        node = node.get(name, node.get(name.partition("=")[0]))
+        node = node() if callable(node) else node
+        if node is None:
+            return None
+    if isinstance(node, dict):
+        return "\n".join(name + "/" * isinstance(below, dict) for name, below in node.items() if below is not None)
+    return node if isinstance(node, bytes) else str(node)
 
 
 def tree(instance: Any) -> Tree:
-    """Everything below a version: ``meta-data``, ``dynamic``, ``user-data``. None and absent are 404."""
+    """Everything below a version: ``meta-data``, ``dynamic``, ``user-data``. None and absent are 404.
+
+    Args:
+        instance: moto's instance.
+    """
     key = instance.ec2_backend.key_pairs.get(instance.key_name)
     zone = instance.placement.availability_zone
     meta: Tree = {
@@ -113,12 +142,11 @@ def tree(instance: Any) -> Tree:
         "instance-type": instance.instance_type,
         "local-hostname": instance.private_dns_name,
         "local-ipv4": instance.private_ip,
+        "mac": instance.nics[0].mac_address,
         "placement": {"availability-zone": zone, "region": instance.region_name},
         "public-ipv4": instance.public_ip,
         "security-groups": "\n".join(sorted(group.name for group in instance.security_groups)),
         "services": {"domain": "amazonaws.com", "partition": "aws"},
-        # A test of interruption sets this; `spot/instance-action` is 404 until then, as on EC2.
-        "spot": {"instance-action": getattr(instance, "localcloud_spot_action", None)},
     }
     if key:
         meta["public-keys"] = {"0": {"openssh-key": key.public_key}}
@@ -143,7 +171,7 @@ def tree(instance: Any) -> Tree:
     return {
         "dynamic": {"instance-identity": {"document": json.dumps(document, indent=2)}},
         "meta-data": {name: value for name, value in meta.items() if value is not None},
-        "user-data": base64.b64decode(instance.user_data.as_bytes()).decode() if instance.user_data else None,
+        "user-data": base64.b64decode(instance.user_data.as_bytes()) if instance.user_data else None,
     }
 
 
@@ -157,7 +185,7 @@ def _credentials(role: Any) -> Callable[[], str]:
     """Credentials of the role, made when somebody asks: moto's STS knows them and enforces what the role may do."""
 
     def make() -> str:
-        from moto.sts.models import sts_backends  # noqa: PLC0415  moto loads its services late, and so do we
+        from moto.sts.models import sts_backends
 
         backend = sts_backends[role.account_id][role.partition]
         assumed = backend.assume_role(

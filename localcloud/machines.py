@@ -1,16 +1,14 @@
-"""Keeps one container for each EC2 instance: whatever the API says, the containers follow; what a guest does, the API learns.
+"""Keeps one container for each EC2 instance.
 
-moto holds the truth about instances. `reconcile` runs after each API call that changes one, and a watcher sees guests
-that power themselves off or reboot.
+Whatever the API says, the containers follow; what a guest does, the API learns. moto holds the truth about instances:
+`reconcile` runs after each API call that changes one, and a watcher sees guests that power themselves off or reboot.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +24,7 @@ from localcloud import catalog, podman
 from localcloud.firewall import Rule, rules_of
 from localcloud.imds import MetadataService
 from localcloud.network import Network
-from localcloud.settings import Settings
+from localcloud.settings import CloudError, Settings, alive, log
 
 #: Exit status of a container whose init was told to power off or to reboot (it needs the capability SYS_BOOT for that).
 REBOOTED = 129
@@ -37,13 +35,11 @@ WATCH_EVERY = 0.3
 #: The AMI that is not ours still needs a login user.
 FALLBACK_USER = "ec2-user"
 
+#: Kinds of ssh host keys. Clouds make RSA keys, too; one takes seconds, in which nobody can log in.
+HOST_KEYS = ["ed25519", "ecdsa"]
+
 #: Certificates of this computer, for machines behind the same proxy.
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-
-
-def log(*words: object) -> None:
-    """A line in the cloud's log."""
-    print(time.strftime("%H:%M:%S"), *words, file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -73,6 +69,7 @@ class Machines:
         self._up: dict[str, Machine] = {}
         self._made: set[str] = set()
         self._reboot: set[str] = set()
+        self._closed = False
 
     # -- the API's side ---------------------------------------------------------------------------------------
     def follow_the_api(self) -> None:
@@ -84,15 +81,19 @@ class Machines:
             "disassociate_address",
             "authorize_security_group_ingress",
             "revoke_security_group_ingress",
+            "modify_security_group_rules",
             "modify_instance_security_groups",
+            "modify_network_interface_attribute",
+            "attach_network_interface",
+            "detach_network_interface",
         ):
             self._after(EC2Backend, name)
 
         original = Instance.reboot
 
-        def reboot(instance: Instance, *args: Any, **kwargs: Any) -> Any:
+        def reboot(instance: Instance) -> None:
+            original(instance)
             self._reboot.add(instance.id)
-            return original(instance, *args, **kwargs)
 
         Instance.reboot = reboot
         self._after(EC2Backend, "reboot_instances")
@@ -101,9 +102,10 @@ class Machines:
         original: Callable[..., Any] = getattr(owner, name)
 
         def wrapped(backend: Any, *args: Any, **kwargs: Any) -> Any:
-            result = original(backend, *args, **kwargs)
-            self.reconcile()
-            return result
+            try:
+                return original(backend, *args, **kwargs)
+            finally:  # of several instances some may have changed before one was refused
+                self.reconcile()
 
         setattr(owner, name, wrapped)
 
@@ -118,6 +120,8 @@ class Machines:
     def reconcile(self) -> None:
         """Make the containers what the API says; several at once, since each takes half a second."""
         with self._lock:
+            if self._closed:
+                return
             work = [job for instance in self.instances() if (job := self._work(instance))]
             if len(work) == 1:
                 work[0]()
@@ -127,6 +131,12 @@ class Machines:
                         done.result()
             self._guard()
 
+    def close(self, patience: float = 30.0) -> None:
+        """Take no more orders; returns when what is under way is done, or after ``patience`` seconds."""
+        self._closed = True
+        if self._lock.acquire(timeout=patience):
+            self._lock.release()
+
     def _work(self, instance: Instance) -> Callable[[], None] | None:
         """What this instance's container needs; None where it is as it should be."""
         up, made = instance.id in self._up, instance.id in self._made
@@ -134,7 +144,7 @@ class Machines:
         if state == "running" and up and instance.id in self._reboot:
             return lambda: self._restart(instance)
         if state == "running" and not up:
-            return lambda: self._start(instance) if made else self._create(instance)
+            return lambda: self._launch(instance, self._start if made else self._create)
         if state == "running" and up and self._up[instance.id].address != instance.public_ip:
             return lambda: self._readdress(instance)
         if state == "stopped" and up:
@@ -147,6 +157,21 @@ class Machines:
     def container(self, instance_id: str) -> str:
         """The name of an instance's container."""
         return f"localcloud-{self._settings.name}-{instance_id}"
+
+    def _launch(self, instance: Instance, launch: Callable[[Instance], None]) -> None:
+        """Let a machine run. Where it cannot, EC2 ends a new one, and an old one stays stopped; both say why."""
+        try:
+            launch(instance)
+        except (CloudError, podman.PodmanError) as error:
+            log(f"{instance.id} cannot run: {error}")
+            self._up.pop(instance.id, None)
+            if launch == self._start:
+                instance.stop()
+            else:
+                podman.run("rm", "--force", "--time", "0", self.container(instance.id), check=False)
+                self._made.discard(instance.id)
+                instance.terminate()
+            instance.state_reason = StateReason(f"Server.InternalError: {error}", "Server.InternalError")
 
     def _create(self, instance: Instance) -> None:
         began = time.monotonic()
@@ -163,11 +188,11 @@ class Machines:
             "--detach",
             *("--name", self.container(instance.id)),
             *("--hostname", instance.private_dns_name.partition(".")[0]),
-            *("--label", f"localcloud={self._settings.name}"),
+            *("--label", f"{podman.LABEL}={self._settings.name}"),
             "--systemd=always",
             *("--cap-add", "SYS_BOOT"),
             *self._network.options,
-            *self._network.address_options(instance.public_ip),
+            *self._network.address_options(instance.public_ip, instance.nics[0].mac_address),
             *(word for source, target in mounts.items() for word in ("--volume", f"{source}:{target}:ro")),
             self._image,
         )
@@ -196,11 +221,16 @@ class Machines:
             "shell": "/bin/bash",
             "lock_passwd": True,
         }
-        (folder / "ami.cfg").write_text(json.dumps({"system_info": {"default_user": login}, "users": ["default"]}))
+        settings = {
+            "system_info": {"default_user": login},
+            "users": ["default"],
+            "ssh_genkeytypes": HOST_KEYS,
+        }
+        (folder / "ami.cfg").write_text(json.dumps(settings))
         return folder
 
     def _start(self, instance: Instance) -> None:
-        self._network.moved(self.container(instance.id), instance.public_ip)
+        self._network.moved(self.container(instance.id), instance.public_ip, instance.nics[0].mac_address)
         podman.run("start", self.container(instance.id))
         self._is_up(instance)
         log(f"{instance.id} started at {instance.public_ip}")
@@ -233,10 +263,10 @@ class Machines:
         log(f"{instance.id} rebooted by the API")
 
     def _readdress(self, instance: Instance) -> None:
-        """An Elastic IP came or went."""
+        """An Elastic IP came or went; the machine keeps running."""
         name = self.container(instance.id)
         self._is_down(instance)
-        self._network.moved(name, instance.public_ip)
+        self._network.moved(name, instance.public_ip, instance.nics[0].mac_address)
         self._is_up(instance)
         log(f"{instance.id} is now at {instance.public_ip}")
 
@@ -249,6 +279,8 @@ class Machines:
 
     # -- security groups --------------------------------------------------------------------------------------
     def _rules(self, instance: Instance) -> list[Rule]:
+        if not instance.public_ip:
+            return []  # its container has an address that nobody was told: nothing may come in
         members: dict[str, list[str]] = {}
         for other in self.instances():
             if other.state == "running" and other.public_ip:
@@ -267,13 +299,13 @@ class Machines:
     # -- the guests' side -------------------------------------------------------------------------------------
     def watch(self) -> None:
         """Look after the guests until the process ends."""
-        while True:
+        while not self._closed:
             time.sleep(WATCH_EVERY)
             try:
                 with self._lock:
                     for instance in self.instances():
                         machine = self._up.get(instance.id)
-                        if machine and not _alive(machine.pid):
+                        if machine and not alive(machine.pid):
                             self._guest_ended(instance)
             except Exception as error:  # the watcher must outlive whatever a guest does
                 log("watch:", repr(error))
@@ -315,25 +347,8 @@ class Machines:
         ]
 
 
-def remove_leftovers(name: str) -> int:
-    """Remove every container that carries the cloud's label; how many there were."""
-    found = podman.run("ps", "--all", "--quiet", "--filter", f"label=localcloud={name}").split()
-    if found:
-        podman.run("rm", "--force", "--time", "0", *found)
-    return len(found)
-
-
-def _alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def ensure_seeds_folder(settings: Settings) -> None:
     """An empty folder for the machines' seeds; user data is nobody else's business."""
     shutil.rmtree(settings.seeds, ignore_errors=True)
     settings.seeds.mkdir(parents=True, mode=0o700)
-    os.chmod(settings.seeds, 0o700)
+    settings.seeds.chmod(0o700)  # whatever the umask says

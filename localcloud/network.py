@@ -10,6 +10,8 @@ Two ways, one interface (``Bridge`` and ``Forward``):
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import ipaddress
 import os
 import re
@@ -22,7 +24,7 @@ from typing import Any, Protocol
 
 from localcloud import podman
 from localcloud.firewall import Rule, ruleset
-from localcloud.settings import CloudError
+from localcloud.settings import CloudError, claim
 
 #: Ports that *forward* offers on an instance's address: ssh, HTTP, HTTPS, Jupyter.
 FORWARDED = (22, 80, 443, 8888)
@@ -33,6 +35,8 @@ METADATA_ADDRESS = "169.254.169.254"
 class Network(Protocol):
     """How machines are reached."""
 
+    #: Its name among the settings: ``bridge`` or ``forward``.
+    kind: str
     #: The address of this computer as the machines see it: for downloads, and for `checkip`.
     gateway: str
     #: Words for `podman run`, but for the address.
@@ -47,11 +51,11 @@ class Network(Protocol):
     def new_address(self) -> str:
         """A public address that no machine had before."""
 
-    def address_options(self, address: str | None) -> list[str]:
-        """Words for `podman run` that give a machine this address."""
+    def address_options(self, address: str | None, mac: str) -> list[str]:
+        """Words for `podman run` that give a machine this address, and its network interface this one."""
 
-    def moved(self, container: str, address: str | None) -> None:
-        """A stopped machine gets another address before it starts again."""
+    def moved(self, container: str, address: str | None, mac: str) -> None:
+        """A machine gets another address, before it starts or while it runs."""
 
     def up(self, container: str, pid: int, address: str | None, rules: list[Rule]) -> socket.socket | None:
         """A machine runs: guard it. Returns a listening socket for its metadata service, where there can be one."""
@@ -86,6 +90,8 @@ class _Pool:
 class Bridge:
     """A podman network of our own on a subnet that nothing else on this computer uses."""
 
+    kind = "bridge"
+
     def __init__(self, name: str) -> None:
         self.name = f"localcloud-{name}"
         self.options = ["--network", self.name]
@@ -94,17 +100,26 @@ class Bridge:
 
     def open(self) -> None:
         podman.run("network", "rm", "--force", self.name, check=False)
-        taken = list(_taken_networks())
-        for third in range(7, 256):
-            subnet = ipaddress.ip_network(f"10.213.{third}.0/24")
-            if not any(subnet.overlaps(other) for other in taken):
-                break
-        else:
-            raise CloudError("every network of 10.213.0.0/16 is in use on this computer: there is no room for machines")
-        podman.run("network", "create", "--disable-dns", "--subnet", str(subnet), self.name)
+        subnet = self._create()
         self.gateway = str(next(subnet.hosts()))
         self.new_address = _Pool(self.gateway.rpartition(".")[0] + ".")
         self._make_bridge()
+
+    def _create(self) -> ipaddress.IPv4Network:
+        """Make the network on the first subnet that is free; another cloud may look for one at the same moment."""
+        taken = list(_taken_networks())
+        for third in range(7, 256):
+            subnet = ipaddress.IPv4Network(f"10.213.{third}.0/24")
+            if any(subnet.overlaps(other) for other in taken):
+                continue
+            try:
+                podman.run("network", "create", "--disable-dns", "--subnet", str(subnet), self.name)
+            except podman.PodmanError as error:
+                if "already used" not in str(error):
+                    raise
+                continue
+            return subnet
+        raise CloudError("every network of 10.213.0.0/16 is in use on this computer: there is no room for machines")
 
     def _make_bridge(self) -> None:
         """Podman makes the bridge with the first container; we listen on its address before that."""
@@ -113,17 +128,21 @@ class Bridge:
     def close(self) -> None:
         podman.run("network", "rm", "--force", self.name, check=False)
 
-    def address_options(self, address: str | None) -> list[str]:
-        return ["--ip", address] if address else []
+    def address_options(self, address: str | None, mac: str) -> list[str]:
+        # A machine without a public address still needs one of its own; the pool's are nobody else's. A new hardware
+        # address at each boot would make it deaf for half a minute, until its neighbors have noticed.
+        return ["--ip", address or self.new_address(), "--mac-address", mac]
 
-    def moved(self, container: str, address: str | None) -> None:
+    def moved(self, container: str, address: str | None, mac: str) -> None:
         podman.run("network", "disconnect", self.name, container)
-        podman.run("network", "connect", *self.address_options(address), self.name, container)
+        podman.run("network", "connect", *self.address_options(address, mac), self.name, container)
+        if address:
+            subprocess.run(["ip", "neighbor", "flush", "to", address], capture_output=True, check=False)
 
     def up(self, container: str, pid: int, address: str | None, rules: list[Rule]) -> socket.socket | None:
         self._pids[container] = pid
         self.guard(container, rules)
-        _inside(pid, ["ip", "address", "add", f"{METADATA_ADDRESS}/32", "dev", "lo"])
+        _inside(pid, ["ip", "address", "replace", f"{METADATA_ADDRESS}/32", "dev", "lo"])
         return _listen_inside(pid, METADATA_ADDRESS, 80)
 
     def guard(self, container: str, rules: list[Rule]) -> None:
@@ -136,29 +155,41 @@ class Bridge:
 class Forward:
     """Loopback addresses and a small proxy."""
 
+    kind = "forward"
     gateway = "127.0.0.1"
 
     def __init__(self) -> None:
         # The machines reach this computer's loopback under the name host.containers.internal.
         self.options = ["--network", "slirp4netns:allow_host_loopback=true"] if not podman.rootful() else []
-        self.new_address = _Pool("127.0.1.")
         self._doors: dict[str, list[Door]] = {}
-        self._address: dict[str, str | None] = {}
+        self._claim: socket.socket | None = None
 
     def open(self) -> None:
-        """Nothing to make."""
+        """Take 254 loopback addresses that no other cloud has, and see whether we may listen on them."""
+        for third in range(1, 256):
+            self._claim = claim(f"forward-{third}")
+            if self._claim:
+                break
+        else:
+            raise CloudError("there are 255 local clouds on this computer's loopback addresses: stop one")
+        self.new_address = _Pool(f"127.0.{third}.")
+        for port in FORWARDED:
+            with _listen(f"127.0.{third}.254", port):
+                """It works."""
 
     def close(self) -> None:
         for container in list(self._doors):
             self.down(container)
+        if self._claim:
+            self._claim.close()
 
-    def address_options(self, address: str | None) -> list[str]:
+    def address_options(self, address: str | None, mac: str) -> list[str]:
         if podman.rootful():
             return []
         # Without root a container has no address that we could connect to: podman publishes each port on loopback.
         return [word for port in FORWARDED for word in ("--publish", f"127.0.0.1::{port}")]
 
-    def moved(self, container: str, address: str | None) -> None:
+    def moved(self, container: str, address: str | None, mac: str) -> None:
         """The doors move with the next `up`."""
 
     def up(self, container: str, pid: int, address: str | None, rules: list[Rule]) -> socket.socket | None:
@@ -198,18 +229,13 @@ class Door:
     rules: list[Rule]
 
     def __post_init__(self) -> None:
-        try:
-            self._listener = socket.create_server((self.address, self.port), backlog=64)
-        except OSError as error:
-            raise CloudError(f"cannot listen on {self.address}:{self.port}: {error.strerror}") from error
+        self._listener = _listen(self.address, self.port)
         threading.Thread(target=self._serve, name=f"door-{self.address}:{self.port}", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening; connections that are open live on."""
-        try:
+        with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._listener.close()
 
     def _serve(self) -> None:
@@ -240,15 +266,29 @@ class Door:
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
     """Carry bytes until the source ends; then tell the sink."""
-    try:
+    with contextlib.suppress(OSError):
         while data := source.recv(1 << 16):
             sink.sendall(data)
-    except OSError:
-        pass
-    try:
+    with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        CloudError: it cannot be had; the text says what to do.
+    """
+    try:
+        return socket.create_server((address, port), backlog=64)
+    except OSError as error:
+        hint = {
+            errno.EACCES: f". Let every user listen on it: sudo sysctl net.ipv4.ip_unprivileged_port_start={port}",
+            errno.EADDRINUSE: ". A server that listens on all addresses, as sshd does, holds it: see `ss -tlnp`",
+        }
+        raise CloudError(
+            f"network 'forward' cannot listen on {address}:{port}: {error.strerror}{hint.get(error.errno, '')}"
+        ) from error
 
 
 def _reset(connection: socket.socket) -> None:

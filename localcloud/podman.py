@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,9 @@ from pathlib import Path
 
 #: What this repository builds and keeps: never committed, removed by `make clean`.
 CACHE = Path(__file__).resolve().parent.parent / ".cache/lightsout"
+
+#: Every container and network of a local cloud carries this label, with the cloud's name as its value.
+LABEL = "localcloud"
 
 #: Lets podman work where it may raise no limits and has cgroups of both versions, as in a container or a small virtual
 #: machine: runc instead of crun, limits that are already there, no systemd for cgroups, no journal for events.
@@ -47,16 +51,51 @@ def run(*args: str, check: bool = True, input: str | None = None) -> str:
     return done.stdout
 
 
+def containers_of(name: str) -> list[str]:
+    """The ids of a cloud's containers, in whatever state."""
+    return run("ps", "--all", "--quiet", "--filter", f"label={LABEL}={name}").split()
+
+
+def remove_containers(name: str) -> int:
+    """Remove a cloud's containers, running or not; how many there were."""
+    found = containers_of(name)
+    if found:
+        run("rm", "--force", "--time", "0", *found)
+    return len(found)
+
+
+def clouds() -> set[str]:
+    """The names of all clouds, alive or dead, that have a container or a network on this computer."""
+    containers = run("ps", "--all", "--filter", f"label={LABEL}", "--format", f'{{{{index .Labels "{LABEL}"}}}}')
+    networks = run("network", "ls", "--format", "{{.Name}}").split()
+    return {*containers.split(), *(name.removeprefix("localcloud-") for name in networks if is_ours(name))}
+
+
+def is_ours(network: str) -> bool:
+    """Whether a network of podman's is a local cloud's."""
+    return network.startswith("localcloud-")
+
+
 @functools.cache
 def environment() -> dict[str, str]:
     """The variables that podman needs here: ``CONTAINERS_CONF`` where its own settings do not work, else none.
 
+    To find out takes a container, so the answer is kept until podman, its settings or the running system change.
+
     Raises:
         PodmanError: podman is missing, or works with neither.
     """
+    kept, signature = CACHE / "podman.json", _signature()
+    try:
+        answer = json.loads(kept.read_text())
+        if answer["signature"] == signature and all(Path(path).exists() for path in answer["environment"].values()):
+            return answer["environment"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # nothing is kept yet, or nothing that can be used
     for candidate in ({}, {"CONTAINERS_CONF": str(_modest_settings())}):
         problem = _problem(candidate)
         if not problem:
+            _replace(kept, json.dumps({"signature": signature, "environment": candidate}))
             return candidate
     raise PodmanError(f"podman cannot run a container on this machine: {problem}")
 
@@ -66,13 +105,37 @@ def rootful() -> bool:
     return os.geteuid() == 0
 
 
+def _signature() -> list[str]:
+    """What the answer of `environment` hangs on: who asks, which system runs, podman and its settings files."""
+    settings = os.environ.get("CONTAINERS_CONF", "")
+    files = [shutil.which("podman"), "/etc/containers/containers.conf", settings, "/proc/sys/kernel/random/boot_id"]
+    files += [str(Path.home() / ".config/containers/containers.conf")]
+    signature = [str(os.geteuid()), settings]
+    for file in files:
+        try:
+            status = Path(file or "-").stat()
+            boot = Path(file).read_text().strip() if file.endswith("boot_id") else ""
+            signature.append(boot or f"{file} {status.st_mtime_ns} {status.st_size}")
+        except OSError:
+            signature.append("")
+    return signature
+
+
 def _modest_settings() -> Path:
     """The file with ``MODEST_SETTINGS``."""
     path = CACHE / "containers.conf"
     if not path.exists() or path.read_text() != MODEST_SETTINGS:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(MODEST_SETTINGS)
+        _replace(path, MODEST_SETTINGS)
     return path
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one move: several processes may do it at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(text)
+    Path(file.name).chmod(0o644)
+    Path(file.name).rename(path)
 
 
 def _problem(candidate: dict[str, str]) -> str:

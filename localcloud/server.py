@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import importlib
 import json
 import os
 import signal
 import socket
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from localcloud import catalog
-from localcloud.network import Network, choose
-from localcloud.settings import Settings
+from localcloud import catalog, podman
+from localcloud.network import Network
+from localcloud.settings import ACCESS_KEY, REGION, CloudError, Settings, log
 
 # moto reads these while it is imported: import it only below.
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
@@ -83,7 +88,7 @@ class Pages:
                 return _text(start_response, "ok\n")
             case "POST", ["publish"]:
                 return _text(start_response, publish(body["parameter"]) + "\n")
-            case "GET" | "HEAD", ["files", name] if (self._files / name).is_file() and not name.startswith("."):
+            case "GET", ["files", name] if (self._files / name).is_file() and not name.startswith("."):
                 return self._file(environ, start_response, self._files / name)
         start_response("404 Not Found", [("Content-Type", "text/plain")])
         return [b"no such page\n"]
@@ -99,8 +104,6 @@ class Pages:
         start_response(
             "200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(path.stat().st_size))]
         )
-        if environ["REQUEST_METHOD"] == "HEAD":  # Ansible's get_url asks so in check mode
-            return []
         file = path.open("rb")
         wrapper = environ.get("wsgi.file_wrapper")
         return wrapper(file) if wrapper else iter(lambda: file.read(1 << 16), b"")
@@ -133,27 +136,88 @@ def extend_moto(faults: Faults, network: Network) -> None:
     moto_extensions.apply(faults, network.new_address)
 
 
-def serve(settings: Settings, image: str, files: Path, ready: Callable[[Network], None]) -> None:
+def listeners(addresses: Iterable[str], wish: int) -> list[socket.socket]:
+    """Sockets that listen on the same port of each address: the one that is wished for, or any that is free on all.
+
+    Raises:
+        CloudError: there is none.
+    """
+    for port in (wish, *[0] * 10):
+        made: list[socket.socket] = []
+        try:
+            for address in dict.fromkeys(addresses):
+                made.append(socket.create_server((address, made[0].getsockname()[1] if made else port), backlog=128))
+            return made
+        except OSError:
+            for each in made:
+                each.close()
+    raise CloudError("no TCP port is free on 127.0.0.1")
+
+
+def warm_up(port: int) -> None:
+    """Ask each service of a launch for something: moto loads it at its first request, which takes a second or two."""
+    for service, target, body in (
+        ("ec2", "", b"Action=DescribeImages&Version=2016-11-15&Filter.1.Name=name&Filter.1.Value.1=none"),
+        ("sts", "", b"Action=GetCallerIdentity&Version=2011-06-15"),
+        ("ssm", "AmazonSSM.GetParameters", json.dumps({"Names": ["/none"]}).encode()),
+    ):
+        scope = f"Credential={ACCESS_KEY}/20260101/{REGION}/{service}/aws4_request"
+        headers = {"Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=none"}
+        if target:
+            headers |= {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
+        ask = urllib.request.Request(f"http://127.0.0.1:{port}/", body, headers)
+        with contextlib.suppress(OSError), urllib.request.urlopen(ask, timeout=30) as answer:  # noqa: S310
+            answer.read()
+
+
+def serve(settings: Settings, network: Network, image: str, files: Path, ready: Callable[[Settings], None]) -> None:
     """Run a cloud until a signal ends it.
 
     Args:
-        settings: which cloud.
+        settings: which cloud, with the port that is wished for.
+        network: how its machines are reached.
         image: the container image of its machines.
         files: a folder that is served under /lightsout/files/.
-        ready: called when the API answers.
+        ready: called when the API answers, with the port that it has.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    if left := podman.remove_containers(settings.name):
+        log(f"removed {left} containers that an earlier run left behind")
     amis = settings.state_dir / "amis.json"
     catalog.write(amis)
     os.environ["MOTO_AMIS_PATH"] = str(amis)
+    machines = None
+    try:
+        with ThreadPoolExecutor() as pool:
+            opened = pool.submit(network.open)
+            importlib.import_module("localcloud.machines")  # two seconds of moto, while podman makes the network
+            opened.result()
+        sockets = listeners(["127.0.0.1", network.gateway], settings.port)
+        settings = dataclasses.replace(settings, port=sockets[0].getsockname()[1])
+        machines = _open(settings, network, image, files, sockets)
+        log(f"{settings.name}: {settings.endpoint}, network {settings.network}, machines see {network.gateway}")
+        ready(settings)
+        threading.Thread(target=warm_up, args=(settings.port,), name="warm-up", daemon=True).start()
+        machines.watch()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # the end is short, and must be whole
+        if machines:
+            machines.close()
+        podman.remove_containers(settings.name)
+        network.close()
+        log("stopped")
+
+
+def _open(settings: Settings, network: Network, image: str, files: Path, sockets: list[socket.socket]) -> Any:
+    """Let moto, with what it lacks, answer on these sockets; returns its machines."""
     os.environ["MOTO_PORT"] = str(settings.port)
 
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
-    from localcloud.machines import Machines, ensure_seeds_folder, log, remove_leftovers
+    from localcloud.machines import Machines, ensure_seeds_folder
 
     class Quiet(WSGIRequestHandler):
         """Keeps connections open, as AWS does, and leaves the log to machines and errors."""
@@ -163,25 +227,15 @@ def serve(settings: Settings, image: str, files: Path, ready: Callable[[Network]
         def log_request(self, *_: object) -> None:
             """Nothing: an SDK asks hundreds of times."""
 
-    if left := remove_leftovers(settings.name):
-        log(f"removed {left} containers that an earlier run left behind")
     ensure_seeds_folder(settings)
-    network = choose(settings.name, settings.network)
-    network.open()
-    try:
-        faults = Faults()
-        extend_moto(faults, network)
-        machines = Machines(settings, network, image)
-        machines.follow_the_api()
-        pages = Pages(DomainDispatcherApplication(create_backend_app), network, faults, files)
-        pages.machines = machines.rows
-        for address in dict.fromkeys(["127.0.0.1", network.gateway]):
-            server = make_server(address, settings.port, pages, threaded=True, request_handler=Quiet)
-            threading.Thread(target=server.serve_forever, name=f"api-{address}", daemon=True).start()
-        log(f"{settings.name}: {settings.endpoint}, network {settings.network}, machines see {network.gateway}")
-        ready(network)
-        machines.watch()
-    finally:
-        remove_leftovers(settings.name)
-        network.close()
-        log("stopped")
+    faults = Faults()
+    extend_moto(faults, network)
+    machines = Machines(settings, network, image)
+    machines.follow_the_api()
+    pages = Pages(DomainDispatcherApplication(create_backend_app), network, faults, files)
+    pages.machines = machines.rows
+    for listener in sockets:
+        address, port = listener.getsockname()
+        server = make_server(address, port, pages, threaded=True, request_handler=Quiet, fd=listener.detach())
+        threading.Thread(target=server.serve_forever, name=f"api-{address}", daemon=True).start()
+    return machines

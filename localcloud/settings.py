@@ -5,6 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
+import socket
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,6 +23,11 @@ REGION = "us-east-1"
 
 class CloudError(Exception):
     """The local cloud cannot do what was asked; the text is one line for the reader."""
+
+
+def log(*words: object) -> None:
+    """A line in the cloud's log."""
+    print(time.strftime("%H:%M:%S"), *words, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,11 @@ class Settings:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
+    def __post_init__(self) -> None:
+        """The name becomes part of container, network and host names."""
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", self.name):
+            raise CloudError(f"name: '{self.name}' must be 1 to 31 lower-case letters, digits and hyphens")
+
     def write_files(self, variables: dict[str, str]) -> None:
         """Write ``env`` (for the shell) and ``settings.yml`` (for ``ansible-playbook -e @``)."""
         lines = [f"export {key}={value}" for key, value in self.environment().items()]
@@ -76,7 +90,9 @@ class Settings:
     def remember(self, pid: int) -> None:
         """Write down what `stop` and `status` need to know."""
         record = {"pid": pid, "name": self.name, "port": self.port, "network": self.network}
-        (self.state_dir / "cloud.json").write_text(json.dumps(record))
+        new = self.state_dir / "cloud.json.new"
+        new.write_text(json.dumps(record))
+        new.rename(self.state_dir / "cloud.json")  # whoever reads it finds all of it
 
 
 def recorded(state_dir: Path) -> dict[str, str | int]:
@@ -88,7 +104,10 @@ def recorded(state_dir: Path) -> dict[str, str | int]:
 
 
 def take_lock(path: Path) -> IO[str] | None:
-    """An open file that holds the lock as long as it is open (and its process lives), or None where another has it."""
+    """An open file that holds the lock as long as it is open (and its process lives), or None where another has it.
+
+    The file names the process that has the lock.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+")
     try:
@@ -96,9 +115,42 @@ def take_lock(path: Path) -> IO[str] | None:
     except BlockingIOError:
         file.close()
         return None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
     return file
 
 
-def name_lock(name: str) -> Path:
-    """One lock for each name on this computer: containers and networks carry the name, not the folder."""
-    return Path(os.environ.get("XDG_RUNTIME_DIR", "/tmp")) / f"localcloud-{os.getuid()}-{name}.lock"  # noqa: S108
+def holder(path: Path) -> int | None:
+    """The process that holds a lock; None where nobody does."""
+    lock = take_lock(path)
+    if lock is not None:
+        lock.close()
+        return None
+    for _ in range(50):  # who has just taken it may not have signed yet
+        if text := path.read_text():
+            return int(text)
+        time.sleep(0.02)
+    return int(recorded(path.parent)["pid"])
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def claim(what: str) -> socket.socket | None:
+    """Take something of which this computer has one for each user; None where another process has it.
+
+    Containers and networks carry a cloud's name, not its folder. The claim ends with the process, and leaves no file.
+    """
+    mark = socket.socket(socket.AF_UNIX)
+    try:
+        mark.bind(f"\0localcloud-{os.getuid()}-{what}")
+    except OSError:
+        mark.close()
+        return None
+    return mark
