@@ -20,6 +20,9 @@ from typing import Any
 #: A token lives for 1 second to 6 hours; another wish is refused, as on EC2.
 LONGEST_TOKEN = 21600
 
+#: Seconds until the service notices that it shall end; each stop of a machine waits for that.
+POLL = 0.05
+
 Tree = dict[str, Any]
 
 
@@ -52,7 +55,9 @@ class MetadataService:
         self._server = ThreadingHTTPServer(listener.getsockname(), Handler, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = listener
-        threading.Thread(target=self._server.serve_forever, name=f"imds-{instance.id}", daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=(POLL,), name=f"imds-{instance.id}", daemon=True
+        ).start()
 
     def close(self) -> None:
         """Stop answering."""

@@ -449,7 +449,7 @@ def _check_type(response: InstanceResponse) -> None:
     found = [kind for kind in response.ec2_backend.describe_instance_types() if kind.get("InstanceType") == name]
     if name and not found:
         raise InvalidParameterValue(f"Invalid value '{name}' for InstanceType.")
-    if image and found:
+    if image and image.architecture and found:
         supported = found[0].get("ProcessorInfo", {}).get("SupportedArchitectures", [])
         if supported and image.architecture not in supported:
             raise InvalidParameterValue(

@@ -21,12 +21,14 @@ from localcloud import catalog, podman
 from localcloud.network import Network
 from localcloud.settings import ACCESS_KEY, REGION, CloudError, Settings, log
 
-# moto reads these while it is imported: import it only below.
-os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
-os.environ["MOTO_ENABLE_KEYPAIR_VALIDATION"] = "true"
-os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "true"
-os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = "true"
-os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+#: moto reads these while it is imported; so `serve` sets them, and imports it late.
+MOTO_SETTINGS = {
+    "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
+    "MOTO_ENABLE_KEYPAIR_VALIDATION": "true",
+    "MOTO_ENABLE_AMI_VALIDATION": "true",
+    "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "true",
+    "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
+}
 
 StartResponse = Callable[..., Any]
 
@@ -188,7 +190,7 @@ def serve(settings: Settings, network: Network, image: str, files: Path, ready: 
         log(f"removed {left} containers that an earlier run left behind")
     amis = settings.state_dir / "amis.json"
     catalog.write(amis)
-    os.environ["MOTO_AMIS_PATH"] = str(amis)
+    os.environ |= {**MOTO_SETTINGS, "MOTO_AMIS_PATH": str(amis)}
     machines = None
     try:
         with ThreadPoolExecutor() as pool:

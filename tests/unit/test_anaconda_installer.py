@@ -5,6 +5,7 @@ The installer is the real one; what it unpacks here is a prefix of three files, 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import subprocess
@@ -218,3 +219,15 @@ def test_a_bad_definition_is_refused_in_one_line(conda, tmp_path, text, reason):
     assert "\n" not in str(refusal.value)
     with pytest.raises(SystemExit, match="cannot read"):
         conda.definition(tmp_path / "absent.yml")
+
+
+def test_the_checksum_is_kept_beside_the_installer_until_that_changes(tmp_path):
+    file = tmp_path / "A.sh"
+    file.write_bytes(b"one")
+    first = anaconda.checksum(file)
+    assert first == hashlib.sha256(b"one").hexdigest()
+    kept = tmp_path / "A.sh.sha256"
+    assert kept.read_text() == f"{first}  A.sh\n"
+    file.write_bytes(b"two")
+    os.utime(file, ns=(0, kept.stat().st_mtime_ns + 1))
+    assert anaconda.checksum(file) == hashlib.sha256(b"two").hexdigest()
