@@ -31,7 +31,7 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.action.copy import _create_remote_copy_args, _create_remote_file_args
 from ansible.release import __version__
 
-KEYWORDS = {"name", "when", "notify", "no_log"}
+KEYWORDS = {"name", "when", "notify", "no_log", "check_mode", "changed_when", "failed_when"}
 COPY = {"ansible.builtin.copy", "ansible.legacy.copy", "copy"}
 TEMPLATE = {"ansible.builtin.template", "ansible.legacy.template", "template"}
 RUNNER = Path(__file__).resolve().parent.parent / "module_utils/batch_runner.py"
@@ -56,7 +56,13 @@ PROFILE = "legacy"
 
 
 class Step:
-    """One entry of ``tasks``: a module, its options and the keywords around it."""
+    """One entry of ``tasks``: a module, its options and the keywords around it.
+
+    Attributes:
+        call: what the runner takes; None for a call that is not wanted.
+    """
+
+    call: dict[str, Any] | None = None
 
     def __init__(self, entry: Any, number: int) -> None:
         if not isinstance(entry, Mapping):
@@ -73,6 +79,22 @@ class Step:
         self.no_log = boolean(entry.get("no_log", False), strict=False)
         notify = entry.get("notify") or []
         self.notify: list[str] = [notify] if isinstance(notify, str) else list(notify)
+        self.check_mode: bool | None = None
+        if "check_mode" in entry:
+            self.check_mode = boolean(entry["check_mode"], strict=False)
+        self.only_looks = not boolean(entry.get("changed_when", True), strict=False)
+        self.may_fail = not boolean(entry.get("failed_when", True), strict=False)
+
+    def put_aside(self) -> dict[str, Any]:
+        """Everything but the options, which ``call`` holds, as data that a later task can be given."""
+        return {key: value for key, value in vars(self).items() if key != "args"}
+
+    @classmethod
+    def taken_up(cls, aside: Mapping[str, Any]) -> Step:
+        """The step that ``put_aside`` was called on."""
+        step = cls.__new__(cls)
+        vars(step).update(aside)
+        return step
 
 
 class ActionModule(ActionBase):
@@ -81,15 +103,16 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_diff = True
     _supports_async = False
-    _VALID_ARGS = frozenset({"tasks"})
+    _VALID_ARGS = frozenset({"tasks", "defer", "deferred"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The merged result; ``results`` holds each call's own."""
         super().run(tmp, task_vars)
         self._vars = task_vars or {}
-        steps = [Step(entry, number) for number, entry in enumerate(self._task.args.get("tasks") or [])]
-        self._active = [step for step in steps if step.wanted]
-        answers = iter(self._ask())
+        steps = self._steps()
+        if boolean(self._task.args.get("defer", False), strict=False):
+            return {"changed": False, "deferred": [step.put_aside() for step in steps]}
+        answers = iter(self._ask([step.call for step in steps if step.call]))
 
         results: list[dict[str, Any]] = []
         for step in steps:
@@ -100,15 +123,27 @@ class ActionModule(ActionBase):
             answer = next(answers, None)
             if answer is None:  # an earlier call failed
                 break
+            self._judge(step, answer)
             if step.no_log:
                 answer = self._censored(answer)
-            results.append({**said, "changed": False, **answer})
+            results.append({"changed": False, **answer, **said})
         return self._summary(steps, results)
 
-    def _ask(self) -> list[dict[str, Any]]:
-        """One execution on the target; the results of the active calls, in order."""
-        if not self._active:
+    def _steps(self) -> list[Step]:
+        """The calls of this task, each ready to be sent: put aside by earlier tasks, or its own."""
+        if "deferred" in self._task.args:
+            earlier = [result for result in self._task.args["deferred"] if "deferred" in result]
+            return [Step.taken_up(aside) for result in earlier for aside in result["deferred"]]
+        steps = [Step(entry, number) for number, entry in enumerate(self._task.args.get("tasks") or [])]
+        for step in steps:
+            step.call = {**self._call(step), "may_fail": step.may_fail} if step.wanted else None
+        return steps
+
+    def _ask(self, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """One execution on the target; the results of the calls, in order."""
+        if not calls:
             return []
+        self._calls = calls
         whole = self._execute_module(module_name="lightsout.aws.batch", module_args={}, task_vars=self._vars)
         if "answers" not in whole:
             raise AnsibleActionFail(result=whole, message=str(whole.get("msg", "the batch could not be run")))
@@ -146,11 +181,25 @@ class ActionModule(ActionBase):
             "warnings": [w for result in results for w in result.pop("warnings", [])],
             "deprecations": [w for result in results for w in result.pop("deprecations", [])],
         }
+        facts = {key: value for result in results for key, value in result.get("ansible_facts", {}).items()}
+        if facts:
+            whole["ansible_facts"] = facts
         if results and results[-1].get("failed"):
             last = results[-1]
             whole |= {"failed": True, "msg": f"{last['name']}: {last.get('msg', 'failed')}"}
             whole |= {key: last[key] for key in ("stderr", "stdout", "rc", "exception") if key in last}
         return whole
+
+    @staticmethod
+    def _judge(step: Step, answer: dict[str, Any]) -> None:
+        """Apply ``failed_when`` and ``changed_when`` as core does: not to what was skipped."""
+        if answer.get("skipped"):
+            return
+        if step.may_fail:
+            answer.pop("failed", None)
+            answer["failed_when_result"] = False
+        if step.only_looks:
+            answer |= {"changed": False, "changed_when_result": False}
 
     @staticmethod
     def _diffs(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -167,7 +216,7 @@ class ActionModule(ActionBase):
     # -- what is sent -------------------------------------------------------------------------------------------
     def _configure_module(self, module_name, module_args, task_vars):
         """Where core asks for a module's payload: ours holds every module that the calls need, and the calls."""
-        calls = [self._call(step) for step in self._active]
+        calls = [dict(call) for call in self._calls]
         modules = Package(self, sorted({name for call in calls for name in (call["module"], call.get("file")) if name}))
         for call in calls:
             call["module"] = modules.fqns[call["module"]]
@@ -190,7 +239,7 @@ class ActionModule(ActionBase):
         loader = self._shared_loader_obj.action_loader
         if step.module not in PLAIN and loader.find_plugin_with_context(step.module).resolved:
             raise AnsibleActionFail(f"{step.name}: {step.module} has an action plugin and needs a task of its own")
-        return {"module": step.module, "args": self._encoded(step.module, step.args)}
+        return {"module": step.module, "args": self._encoded(step, step.module, step.args)}
 
     def _copy(self, step: Step) -> dict[str, Any]:
         """A copy or template: the content goes along, the target compares."""
@@ -204,7 +253,7 @@ class ActionModule(ActionBase):
         elif (content := args.pop("content", None)) is not None:
             content = (json.dumps(content) if isinstance(content, (dict, list)) else str(content)).encode()
         elif boolean(args.get("remote_src", False), strict=False):
-            return {"module": "ansible.builtin.copy", "args": self._encoded("ansible.builtin.copy", args)}
+            return {"module": "ansible.builtin.copy", "args": self._encoded(step, "ansible.builtin.copy", args)}
         else:
             source = Path(self._loader.get_real_file(self._find_needle("files", args["src"])))
             if source.is_dir():
@@ -220,9 +269,9 @@ class ActionModule(ActionBase):
         mended = {**_create_remote_file_args(args), "_original_basename": basename, "recurse": False, "state": "file"}
         return {
             "module": "ansible.builtin.copy",
-            "args": self._encoded("ansible.legacy.copy", written),
+            "args": self._encoded(step, "ansible.legacy.copy", written),
             "file": "ansible.builtin.file",
-            "file_args": self._encoded("ansible.legacy.file", mended),
+            "file_args": self._encoded(step, "ansible.legacy.file", mended),
             "copy": {
                 "content": base64.b64encode(content).decode(),
                 "checksum": checksum,
@@ -231,7 +280,7 @@ class ActionModule(ActionBase):
                 "suffix": Path(args["dest"]).suffix,
                 "force": boolean(args.get("force", True), strict=False),
                 "follow": follow,
-                "check": self._task.check_mode,
+                "check": self._checks(step),
                 "diff": self._task.diff,
             },
         }
@@ -245,10 +294,15 @@ class ActionModule(ActionBase):
         (text,) = lookup.run([args["src"]], variables=self._vars, **options)
         return str(text).encode()
 
-    def _encoded(self, module: str, args: dict[str, Any]) -> str:
+    def _checks(self, step: Step) -> bool:
+        """Whether a call only looks what it would change."""
+        return self._task.check_mode if step.check_mode is None else step.check_mode
+
+    def _encoded(self, step: Step, module: str, args: dict[str, Any]) -> str:
         """The JSON that the module reads: its options and what core adds to every module's."""
         whole = dict(args)
         self._update_module_args(module, whole, self._vars)
+        whole["_ansible_check_mode"] = self._checks(step)
         return json.dumps(
             {"ANSIBLE_MODULE_ARGS": whole}, cls=get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
         )

@@ -5,9 +5,10 @@
 The controller sends this file's source with a zip of modules and a list of calls. It must run alone, on every Python
 that Ansible's own modules support (3.9 and newer), and may import nothing of ours.
 
-A *call* is a dictionary: ``module`` (its import name) and ``args`` (the JSON that the module reads). A copy has besides
-``file`` and ``file_args`` (the call that only mends owner and mode) and ``copy``: ``content`` (base64), ``checksum``
-(SHA-1, hex), ``dest``, ``basename`` (None for bare content), ``suffix``, ``force``, ``follow``, ``check``, ``diff``.
+A *call* is a dictionary: ``module`` (its import name), ``args`` (the JSON that the module reads) and ``may_fail`` (the
+list goes on when it fails). A copy has besides ``file`` and ``file_args`` (the call that only mends owner and mode) and
+``copy``: ``content`` (base64), ``checksum`` (SHA-1, hex), ``dest``, ``basename`` (None for bare content), ``suffix``,
+``force``, ``follow``, ``check``, ``diff``.
 Copies do what Ansible's own copy action does from the controller, in the same order: compare, then write or mend.
 """
 
@@ -189,7 +190,7 @@ def main(zip_base64, profile, calls):
         runner = Runner(zip_path, profile, folder)
         for call in calls:
             answers.append(runner.run(call))
-            if failed(answers[-1]):
+            if failed(answers[-1]) and not call.get("may_fail"):
                 break
     finally:
         import shutil

@@ -18,14 +18,27 @@ options:
   tasks:
     description:
       - The calls, in order. Each is a dictionary with one module name as key (fully qualified) and its options as
-        value, and optionally C(name), C(when), C(notify) and C(no_log).
-      - C(when) takes a boolean (write it as a template). C(notify) names handlers; they run when this call changed
-        something.
+        value, and optionally C(name), C(when), C(notify), C(no_log), C(check_mode), C(changed_when) and C(failed_when).
+      - These mean what they mean on a task, but all conditions take booleans (write them as templates). C(notify) names
+        handlers, which run when this call changed something. With C(failed_when=false) the list goes on when the call
+        fails.
       - Modules that need an action plugin of their own cannot be used, except M(ansible.builtin.copy) of files and
         content (not of folders), M(ansible.builtin.template) and M(ansible.builtin.command).
+      - Required, unless O(deferred) is given.
     type: list
     elements: dict
-    required: true
+  defer:
+    description:
+      - Do not run the calls now. Register the result, and give it to a later task as O(deferred), so that several roles
+        can be run in one go. Templates are rendered now, where their role's files and variables are at hand.
+    type: bool
+    default: false
+  deferred:
+    description:
+      - Run the calls that earlier tasks have put aside, in this order. Takes their registered results; those of tasks
+        that were skipped have no calls.
+    type: list
+    elements: dict
 attributes:
   check_mode:
     support: full
@@ -71,6 +84,11 @@ results:
   sample:
     - {name: Folder, module: ansible.builtin.file, changed: false, path: /etc/jupyter, mode: "0755"}
     - {name: Service, module: ansible.builtin.systemd_service, skipped: true, changed: false}
+deferred:
+  description: The calls that were put aside.
+  returned: when O(defer=true)
+  type: list
+  elements: dict
 changed:
   description: Whether any call changed something.
   returned: always

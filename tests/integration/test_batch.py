@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,16 @@ VOLATILE = {
     "inode",
     "version",
 }
-WAY = {"name", "module", "_ansible_no_log", "ansible_facts", "exception", "warnings", "deprecations"}
+WAY = {
+    "failed_when_suppressed_exception",
+    "name",
+    "module",
+    "_ansible_no_log",
+    "ansible_facts",
+    "exception",
+    "warnings",
+    "deprecations",
+}
 
 #: name -> (what is there before, the call). `@` stands for the folder of the run.
 CALLS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
@@ -82,6 +92,10 @@ CALLS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
         {"source": "data"},
         {"ansible.builtin.get_url": {"url": "file://@/source", "dest": "@/fetched", "mode": "0644"}},
     ),
+    "never changed": ({}, {"ansible.builtin.command": {"argv": ["true"]}, "changed_when": False}),
+    "never failed": ({}, {"ansible.builtin.command": {"argv": ["false"]}, "failed_when": False}),
+    "also in check mode": ({}, {"ansible.builtin.command": {"argv": ["touch", "@/made"]}, "check_mode": False}),
+    "only looking": ({}, {"ansible.builtin.copy": {"content": "x", "dest": "@/f", "mode": "0644"}, "check_mode": True}),
     "wrong option": ({}, {"ansible.builtin.file": {"path": "@/f", "stat": "directory"}}),
 }
 
@@ -147,14 +161,125 @@ def normal(value: Any) -> Any:
     return value
 
 
-@pytest.fixture(scope="module", params=[[], ["--check", "--diff"], ["--diff"]], ids=["real", "check", "diff"])
-def both(request, tmp_path_factory) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Every call as a task of its own, and in a batch."""
-    return tuple(run(tmp_path_factory.mktemp("calls"), batched, request.param) for batched in (False, True))
+MODES = {"check": ["--check", "--diff"], "real": ["--diff"]}
 
 
+@pytest.fixture(scope="module")
+def ways(tmp_path_factory) -> dict[tuple[str, bool], Future]:
+    """Every call in every mode, as a task of its own and in a batch, two runs at a time."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return {
+            (mode, batched): pool.submit(run, tmp_path_factory.mktemp("calls"), batched, flags)
+            for mode, flags in MODES.items()
+            for batched in (False, True)
+        }
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_in_a_batch_is_the_same_as_a_task(both, name: str) -> None:
-    (alone, left_alone), (batched, left_batched) = (way[name] for way in both)
+def test_a_call_in_a_batch_is_the_same_as_a_task(ways, mode: str, name: str) -> None:
+    (alone, left_alone), (batched, left_batched) = (ways[mode, way].result()[name] for way in (False, True))
     assert batched == alone
     assert left_batched == left_alone
+
+
+BEHAVIOR = """
+- hosts: localhost
+  gather_facts: false
+  handlers:
+    - {name: First, ansible.builtin.debug: {msg: woken first}}
+    - {name: Second, ansible.builtin.debug: {msg: woken second}}
+  tasks:
+    - lightsout.aws.batch:
+        tasks:
+          - {ansible.builtin.copy: {content: a, dest: "{{ folder }}/a", mode: "0644"}, notify: First}
+          - {ansible.builtin.stat: {path: "{{ folder }}"}, notify: Second}
+          - {ansible.builtin.stat: {path: "{{ folder }}"}, when: false, name: Not now}
+          - {ansible.builtin.setup: {gather_subset: ["!all", "!min", pkg_mgr]}}
+          - {name: Hidden, ansible.builtin.copy: {content: hush, dest: "{{ folder }}/h", mode: "0600"}, no_log: true}
+      register: first
+    - ansible.builtin.meta: flush_handlers
+    - lightsout.aws.batch:
+        tasks:
+          - {ansible.builtin.command: {argv: ["false"]}, failed_when: false}
+          - {ansible.builtin.command: {argv: ["false"]}, name: Breaks}
+          - {ansible.builtin.command: {argv: [touch, "{{ folder }}/never"]}}
+      ignore_errors: true
+      register: second
+    - lightsout.aws.batch:
+        defer: true
+        tasks:
+          - {ansible.builtin.copy: {content: "{{ word }}", dest: "{{ folder }}/later", mode: "0644"}, notify: Second}
+      vars: {word: "{{ '{{ not a template }}' }}"}
+      register: third
+    - lightsout.aws.batch: {defer: true, tasks: [{ansible.builtin.stat: {path: /}}]}
+      when: false
+      register: skipped
+    - ansible.builtin.stat: {path: "{{ folder }}/later"}
+      register: before
+    - lightsout.aws.batch: {deferred: ["{{ third }}", "{{ skipped }}"]}
+      register: fourth
+    - ansible.builtin.copy:
+        content: "{{ seen | to_json }}"
+        dest: "{{ folder }}/seen.json"
+        mode: "0644"
+      vars:
+        seen:
+          first: "{{ first }}"
+          second: "{{ second }}"
+          before: "{{ before }}"
+          fourth: "{{ fourth }}"
+          facts: "{{ ansible_facts }}"
+"""
+
+
+@pytest.fixture(scope="module")
+def behavior(tmp_path_factory) -> tuple[Path, dict[str, Any], str]:
+    """What the play above left, what its tasks returned, and what it printed."""
+    folder = tmp_path_factory.mktemp("behavior")
+    (folder / "book.yml").write_text(BEHAVIOR)
+    done = subprocess.run(
+        [
+            "ansible-playbook",
+            "-i",
+            str(ROOT / "inventory/localhost.yml"),
+            str(folder / "book.yml"),
+            "-e",
+            f"folder={folder}",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, json.loads((folder / "seen.json").read_text()), done.stdout
+
+
+def test_only_the_handlers_of_calls_that_changed_something_wake(behavior) -> None:
+    _, _, printed = behavior
+    assert printed.index("woken first") < printed.index("woken second")
+    assert printed.count("woken second") == 1  # by the deferred copy, not by the stat before it
+
+
+def test_the_list_stops_at_the_first_failure_that_counts(behavior) -> None:
+    folder, seen, _ = behavior
+    assert [result["rc"] for result in seen["second"]["results"]] == [1, 1]
+    assert seen["second"]["msg"].startswith("Breaks: ")
+    assert not (folder / "never").exists()
+
+
+def test_calls_keep_their_names_skips_are_said_secrets_hidden_and_facts_kept(behavior) -> None:
+    _, seen, printed = behavior
+    results = {result["name"]: result for result in seen["first"]["results"]}
+    assert results["Not now"]["skipped"]
+    assert "censored" in results["Hidden"] and "hush" not in json.dumps(seen) + printed
+    assert seen["facts"]["pkg_mgr"]
+
+
+def test_what_is_put_aside_is_done_later_as_it_was_meant(behavior) -> None:
+    folder, seen, _ = behavior
+    assert not seen["before"]["stat"]["exists"]
+    assert (folder / "later").read_text() == "{{ not a template }}"
+    assert seen["fourth"]["changed"] and len(seen["fourth"]["results"]) == 1
