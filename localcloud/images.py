@@ -88,7 +88,8 @@ def ensure_machine_image(release: str | None = None) -> str:
 def machine_images() -> list[str]:
     """The references of all images that were built here, of every recipe."""
     listed = podman.run("images", "--filter", f"reference={NAME}", "--format", "{{.Repository}}:{{.Tag}}")
-    return sorted(set(listed.split()))
+    # Podman also tells an image's other names.
+    return sorted({reference for reference in listed.split() if reference.startswith(f"{NAME}:")})
 
 
 def _exists(reference: str) -> bool:
