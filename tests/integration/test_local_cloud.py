@@ -356,7 +356,10 @@ class TestLife:
         """Wait until the machine answers with the marks of another boot than ``before``."""
 
         def changed() -> bool:
-            return not ground.ssh(machine, "true", check=False) and ground.ssh(machine, self.BOOTED) != before
+            try:
+                return ground.ssh(machine, self.BOOTED) != before
+            except AssertionError:  # it is going down, or coming up
+                return False
 
         until(changed, "it booted again")
 
