@@ -58,6 +58,6 @@ lock: setup-local  ## Renew the locked requirements from requirements*.in
 
 .PHONY: clean
 clean:  ## Stop the local cloud and remove all that was made here (AWS and your results stay untouched)
-	@if [ -x .venv/bin/python ]; then python -m localcloud stop || true; fi
+	@if [ -x .venv/bin/python ]; then python -m localcloud clean || true; fi
 	@rm -rf .venv .lightsout .cache .ansible .pytest_cache .ruff_cache .hypothesis dist
 	@echo "Clean. Results, if any, are still in results/."
