@@ -157,7 +157,9 @@ class CallbackModule(DefaultCallback):
             return
         outcome = result.result
         self._handle_warnings(outcome)
-        if result.task.action in TELLERS and not result.task.loop:
+        if result.task.loop and "results" in outcome:  # a loop has told its changes item by item
+            return
+        if result.task.action in TELLERS:
             self._story(outcome)
         elif outcome.get("changed", False):
             self._line("✓", result, C.COLOR_CHANGED, self._changed_calls(result))
