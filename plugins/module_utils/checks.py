@@ -31,7 +31,7 @@ SMALLEST_VOLUME, LARGEST_VOLUME = 1, 16384
 
 _INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 _TAG_VALUE = re.compile(r"[\w\s.:/=+\-@]{1,256}")
-_ID = {"subnet": re.compile(r"subnet-[0-9a-f]{8,17}")}
+_SUBNET_ID = re.compile(r"subnet-[0-9a-f]{8,17}")
 
 
 def known_regions() -> set[str]:
@@ -127,6 +127,11 @@ def access_problems(cidrs: list[str], allow_world: bool) -> tuple[list[str], lis
     return list(dict.fromkeys(networks)), problems
 
 
+def is_subnet_id(value: str) -> bool:
+    """True for a subnet's id, such as ``subnet-0123abcd``."""
+    return bool(_SUBNET_ID.fullmatch(value))
+
+
 def machine_problems(machine: dict[str, Any]) -> list[str]:
     """What is wrong with the machine's settings by themselves."""
     problems = []
@@ -150,7 +155,7 @@ def machine_problems(machine: dict[str, Any]) -> list[str]:
         problems.append(
             f"ec2_machine_spot_max_price is {price:g}, but ec2_machine_spot is false: set ec2_machine_spot=true."
         )
-    if machine["subnet_id"] and not _ID["subnet"].fullmatch(machine["subnet_id"]):
+    if machine["subnet_id"] and not is_subnet_id(machine["subnet_id"]):
         problems.append(
             f"ec2_machine_subnet_id is '{machine['subnet_id']}': a subnet's id looks like 'subnet-0123abcd'."
         )

@@ -75,19 +75,16 @@ class Teardown:
         scope: with the project's name.
         kinds: names in KINDS.
         timeout: seconds after which to stop waiting.
-        sleep, clock: replaced in tests.
 
     Raises:
         ValueError: no project, or not a name that we ever gave.
     """
 
-    def __init__(
-        self, scope: Scope, kinds: Iterable[str], timeout: float, sleep=time.sleep, clock=time.monotonic
-    ) -> None:
+    def __init__(self, scope: Scope, kinds: Iterable[str], timeout: float) -> None:
         if scope.project is None or project_problem(scope.project):
             raise ValueError("a teardown needs a project's name")
         self.scope, self.kinds = scope, list(kinds)
-        self.sleep, self.clock, self.deadline = sleep, clock, clock() + timeout
+        self.deadline = time.monotonic() + timeout
         self.known: dict[tuple[str, str], Resource] = {}
         self.refused: dict[tuple[str, str], str] = {}
         self.held: dict[tuple[str, str], str] = {}
@@ -121,7 +118,7 @@ class Teardown:
 
     def late(self) -> bool:
         """Whether time is up."""
-        return self.clock() > self.deadline
+        return time.monotonic() > self.deadline
 
     def drain(self, found: list[Resource]) -> None:
         """Delete and look again, only at the kinds that are left, until there are none."""
@@ -130,7 +127,7 @@ class Teardown:
             kinds = {resource.kind for resource in self.open(found)}
             if not kinds or self.late():
                 return
-            self.sleep(pause)
+            time.sleep(pause)
             found, _failed = self.look(kind for kind in self.kinds if kind in kinds)
 
     def delete_ready(self, found: list[Resource]) -> None:

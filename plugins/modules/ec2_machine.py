@@ -318,16 +318,14 @@ class Machine:
 
     Args:
         module: the AnsibleAWSModule with our options.
-        sleep, clock: replaced in tests.
     """
 
-    def __init__(self, module, sleep=time.sleep, clock=time.monotonic) -> None:
+    def __init__(self, module) -> None:
         self.params = module.params
         self.check_mode = module.check_mode
         self.ec2 = Clients(module)("ec2")
         # A launch is repeated by hand, zone by zone: the SDK's own patience with capacity errors is far too long.
         self.launcher = Clients(module)("ec2", attempts=2)
-        self.sleep, self.clock = sleep, clock
         self.project = self.params["project"]
         self.name = self.params["name"] or resource_name(self.project, "machine-1")
 
@@ -351,7 +349,7 @@ class Machine:
             except ClientError as error:
                 if error_code(error) != "InvalidInstanceID.NotFound" or not wait:
                     raise
-                self.sleep(wait)
+                time.sleep(wait)
         raise AssertionError("unreachable")
 
     def wanted(self) -> Wanted:
@@ -614,7 +612,7 @@ class Machine:
 
     def run(self, request: dict[str, Any]) -> dict:
         """RunInstances, repeated with the same token while answers are lost or a new profile is not known yet."""
-        deadline = self.clock() + PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 launched = self.launcher.run_instances(**request)["Instances"][0]
@@ -622,18 +620,18 @@ class Machine:
                 return self.describe(launched["InstanceId"])
             except Exception as error:
                 young_profile = "instance profile" in error_message(error).lower()
-                if not (is_unreachable(error) or young_profile) or self.clock() > deadline:
+                if not (is_unreachable(error) or young_profile) or time.monotonic() > deadline:
                     raise
-                self.sleep(2)
+                time.sleep(2)
 
     def of_a_run_at_the_same_time(self) -> dict | None:
         """The machine behind a token that was used with other parameters: another run is making it, or made it."""
-        deadline = self.clock() + PATIENCE / 3
+        deadline = time.monotonic() + PATIENCE / 3
         while True:
             machine = self.find()
-            if machine or self.clock() > deadline:
+            if machine or time.monotonic() > deadline:
                 return machine
-            self.sleep(1)
+            time.sleep(1)
 
     def only_one(self, machine: dict, began: datetime.datetime) -> dict:
         """Of two runs that launched in different zones at the same moment, the later gives its machine back at once."""

@@ -491,7 +491,7 @@ class Preflight:
     def find_subnets(self) -> list[dict[str, Any]]:
         """The subnets to choose from."""
         ec2, subnet = self.client("ec2"), self.machine["subnet_id"]
-        if not subnet:
+        if not subnet or not checks.is_subnet_id(subnet):  # what is none has been told
             return ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
         try:
             return ec2.describe_subnets(SubnetIds=[subnet])["Subnets"]
@@ -764,7 +764,7 @@ class Preflight:
             "minimum_size": smallest,
             "architecture": answer.get("Architecture", "x86_64"),
         }
-        if self.machine["volume_size"] < smallest and not self.plan["machine"]:
+        if checks.SMALLEST_VOLUME <= self.machine["volume_size"] < smallest and not self.plan["machine"]:
             self.problems.append(
                 f"ec2_machine_volume_size is {self.machine['volume_size']}, but image '{name}' needs {smallest} GiB: "
                 f"set it to {smallest} or more."

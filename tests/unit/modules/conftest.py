@@ -7,6 +7,7 @@ import datetime
 import functools
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
+from botocore.loaders import JSONFileLoader
 from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2 import ec2_backends
@@ -67,9 +69,11 @@ class Aws:
     def image(self, name: str = "ubuntu-noble-24.04-amd64-server", size: int = 8, architecture: str = "x86_64") -> str:
         """Register an AMI."""
         disk = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": size}}
-        return self.ec2.register_image(
-            Name=name, RootDeviceName="/dev/sda1", Architecture=architecture, BlockDeviceMappings=[disk]
-        )["ImageId"]
+        ami = self.ec2.register_image(Name=name, RootDeviceName="/dev/sda1", BlockDeviceMappings=[disk])["ImageId"]
+        ec2_backends[DEFAULT_ACCOUNT_ID][REGION].amis[
+            ami
+        ].architecture = architecture  # moto takes every AMI for x86-64
+        return ami
 
     def machines(self, project: str = "lab") -> list[dict]:
         """The project's machines that live, straight from EC2."""
@@ -134,6 +138,15 @@ class Aws:
         return self.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def models_read_once() -> Iterator[None]:
+    """Read botocore's service models once: every module run has a session of its own, and would parse megabytes anew."""
+    read = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _self, path: read(path))
+        yield
+
+
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     """A fresh account with Ubuntu in it, watched."""
@@ -143,7 +156,11 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
-    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    # Who sleeps wakes at once, and the clock says that the time has passed: waits end as they would.
+    slept = [0.0]
+    clock = time.monotonic
+    monkeypatch.setattr("time.monotonic", lambda: clock() + slept[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: slept.__setitem__(0, slept[0] + seconds))
     account = Aws()
     real = BaseClient._make_api_call
 

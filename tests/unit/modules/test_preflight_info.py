@@ -84,7 +84,8 @@ class TestPlan:
             "machine": "create",
         }
         assert plan["access_cidrs"] == [f"{ADDRESS}/32"]
-        assert (plan["image"]["login_user"], plan["image"]["minimum_size"]) == ("ubuntu", 8)
+        (disk,) = aws.ec2.describe_images(Owners=["self"])["Images"][0]["BlockDeviceMappings"]
+        assert (plan["image"]["login_user"], plan["image"]["minimum_size"]) == ("ubuntu", disk["Ebs"]["VolumeSize"])
         assert (plan["instance_type"]["vcpus"], plan["instance_type"]["memory_gib"]) == (2, 4)
         assert plan["account"] == "123456789012"
         assert all(call.startswith(("Describe", "Get", "List")) for call in aws.calls)
@@ -120,7 +121,8 @@ class TestPlan:
 
     def test_a_newer_image_changes_nothing(self, aws, look, made) -> None:
         aws.publish(
-            "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id", aws.image("x")
+            "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id",
+            aws.image("a newer one"),
         )
         assert look()["plan"]["changes"] == {}
 
@@ -166,7 +168,7 @@ class TestPlan:
 
 
 BAD = [
-    ({"region": "us-esat-1"}, "lightsout_region is 'us-esat-1'", "did you mean 'us-east-1'"),
+    ({"region": "us-esat-1"}, "lightsout_region is 'us-esat-1'", "'us-east-1'"),
     ({"inventory_region": "eu-west-1"}, "AWS_REGION is 'eu-west-1'", "export AWS_REGION=us-east-1"),
     ({"project": ""}, "lightsout_project is empty", "for example"),
     ({"project": "My Lab"}, "lightsout_project is 'My Lab'", "lower-case"),
@@ -184,7 +186,7 @@ BAD = [
     ({"machine_image": "ubunto-24.04"}, "ec2_machine_image is 'ubunto-24.04'", "did you mean 'ubuntu-24.04'"),
     ({"machine_image": "ami-0123456789abcdef0"}, "ec2_machine_image is 'ami-0123456789abcdef0'", "region to region"),
     ({"machine_volume_size": 0}, "ec2_machine_volume_size is 0", "1 to 16384"),
-    ({"machine_volume_size": 4}, "ec2_machine_volume_size is 4", "needs 8 GiB"),
+    ({"machine_volume_size": 4}, "ec2_machine_volume_size is 4", "or more"),
     ({"machine_subnet_id": "subnet-0123456789abcdef0"}, "ec2_machine_subnet_id is", "describe-subnets"),
     ({"machine_subnet_id": "lan"}, "ec2_machine_subnet_id is 'lan'", "subnet-0123abcd"),
     ({"machine_ports": [443]}, "ec2_machine_ports lacks 22", "configure"),
@@ -234,11 +236,7 @@ class TestBadInput:
         (problem,) = look()["problems"]
         assert said in problem
 
-    def test_no_credentials_at_all(self, aws, look, monkeypatch, tmp_path) -> None:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    def test_no_credentials_at_all(self, aws, look) -> None:
         from botocore.exceptions import NoCredentialsError
 
         def none(*_arguments: Any) -> None:
@@ -294,7 +292,7 @@ class TestWhatIsThere:
         assert "ec2_machine_image is 'debian-12'" in problem and "ubuntu-24.04" in problem
 
     def test_more_than_one_live_machine(self, aws, look, made) -> None:
-        aws.someone_elses_machine(aws.image("y"))
+        aws.someone_elses_machine(aws.image("another one"))
         (problem,) = look()["problems"]
         assert "2 live machines" in problem
 
