@@ -8,14 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.playbook import ROOT, Run, play
+from tests.helpers.playbook import ROOT, Run
+from tests.helpers.playbook import play as run_playbook
 
 RUNNER = ROOT / "roles/training/files/lightsout_job.py"
 #: An address that no machine has (RFC 5737): whoever talks to it fails in another way than the tests expect.
 NOWHERE = {"ansible_host": "192.0.2.1", "ansible_ssh_timeout": 1}
 #: Extra variables of every run. The runner is taken from where it is: nothing is ever installed on this computer.
 ALWAYS = {"lightsout_project": "lab", "lightsout_region": "us-east-1", "__training_runner": str(RUNNER)}
-MACHINE = {"aws_ec2_tags": {"lightsout:project": "lab"}, "aws_state": {"name": "running"}}
+MACHINE = {"aws_ec2_tags": {"lightsout:project": "lab"}}
+
+
+def play(verb: str, env: dict, *arguments: str, **options: object) -> Run:
+    """What the playbook of this name does on the machines that it has found."""
+    role = {"name": "lightsout.aws.training", "tasks_from": "run" if verb == "train" else verb}
+    tasks = [{"ansible.builtin.import_role": role}]
+    book = Path(arguments[1]).parent / f"{verb}.yml"
+    book.write_text(json.dumps([{"hosts": "lightsout_machines", "gather_facts": False, "tasks": tasks}]))
+    return run_playbook(str(book), env, *arguments, **options)
 
 
 def inventory(folder: Path, **machine: object) -> list[str]:
@@ -100,13 +110,6 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 def test_a_job_without_a_name_is_not_begun(tmp_path: Path, source: Path) -> None:
     run = train(tmp_path, NOWHERE, training_source=str(source))
     assert "missing required arguments: training_job" in run.output
-
-
-def test_a_project_without_a_machine_is_told_how_to_get_one(tmp_path: Path, source: Path) -> None:
-    stopped = {**NOWHERE, "state": {"name": "stopped"}}
-    run = train(tmp_path, stopped, training_job="rerank", training_source=str(source), training_script="train.py")
-    assert "No running machine carries lightsout:project=lab" in run.output
-    assert "playbooks/provision.yml" in run.output
 
 
 class TestOnTheMachine:

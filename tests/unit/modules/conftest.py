@@ -140,7 +140,7 @@ class Aws:
 
 @pytest.fixture(scope="session", autouse=True)
 def models_read_once() -> Iterator[None]:
-    """Read botocore's service models once: every module run has a session of its own, and would parse megabytes anew."""
+    """Read botocore's service models once: each module run has a session of its own, and would parse them anew."""
     read = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", lambda _self, path: read(path))
