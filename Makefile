@@ -28,7 +28,7 @@ demo: setup-local  ## The whole job on the local cloud, no AWS account needed; C
 test: setup-local  ## All tests: lint, units, Molecule, and the flows on the local cloud
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
 	@$(MAKE) --no-print-directory molecule
-	@$(PYTEST) tests/integration tests/flows
+	@$(PYTEST) --numprocesses=2 --dist=loadfile tests/flows tests/integration
 
 .PHONY: unit
 unit: setup-local  ## Unit and contract tests, no cloud needed
@@ -42,9 +42,12 @@ lint: setup-local  ## ansible-lint (profile production), yamllint, ruff
 	@ANSIBLE_INVENTORY=inventory/localhost.yml ansible-lint --quiet
 
 .PHONY: molecule
-molecule: setup-local  ## Each role's Molecule scenarios (one: make molecule SCENARIOS=jupyter)
-	@eval "$$(python -m localcloud podman-env)"; \
-	for scenario in $(SCENARIOS); do molecule test --scenario-name "$$scenario"; done
+molecule: setup-local  ## Each role's Molecule scenarios, two at a time (one: make molecule SCENARIOS=jupyter)
+	@python -m localcloud build
+	@mkdir -p .lightsout
+	@eval "$$(python -m localcloud podman-env)"; printf '%s\n' $(SCENARIOS) | xargs -P 2 -I @ sh -c ' \
+	  if molecule test --scenario-name @ >.lightsout/molecule-@.log 2>&1; then echo "molecule @: passed"; \
+	  else cat .lightsout/molecule-@.log; echo "molecule @: FAILED"; exit 255; fi'
 
 .PHONY: docs
 docs: setup-local  ## Write the variable tables of the roles' READMEs from their argument specs
