@@ -35,12 +35,17 @@ SLOW = 3.0
 #: Our own action: several calls in one task.
 BATCH = "lightsout.aws.batch"
 
+#: What Ansible puts before a role by itself, named after a spec that a reader need not know.
+VALIDATORS = {"validate_argument_spec", "ansible.builtin.validate_argument_spec"}
+
 #: Actions whose message is the story itself.
 TELLERS = {"debug", "ansible.builtin.debug"}
 
 
 def _title(task) -> str:
     """A task's own name; the default callback puts the role's before it, which readers of a story need not know."""
+    if task.action in VALIDATORS:
+        return "Check the settings"
     return str(task.name or task.get_name()).strip()
 
 
@@ -218,6 +223,8 @@ class CallbackModule(DefaultCallback):
 
     def _reason(self, outcome: dict) -> str:
         """The module's message, and what a failing command printed."""
+        if outcome.get("argument_errors"):  # a role's argument spec: the message would only add a line of its own
+            return "; ".join(outcome["argument_errors"])
         message = str(outcome.get("msg", "")).strip()
         heard = str(outcome.get("stderr") or outcome.get("module_stderr") or outcome.get("stdout") or "").strip()
         if heard and (not message or "rc" in outcome) and heard not in message:

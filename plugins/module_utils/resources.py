@@ -97,6 +97,11 @@ class Kind:
     delete: Callable[[Any, Resource], Any]
     after: tuple[str, ...] = ()
 
+    @property
+    def plural(self) -> str:
+        """The title of several."""
+        return self.title + ("es" if self.title.endswith("s") else "s")
+
 
 def tagged_in_ec2(
     kind: str,

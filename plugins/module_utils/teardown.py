@@ -103,7 +103,7 @@ class Teardown:
         return Outcome(
             deleted=[r for key, r in self.known.items() if key not in left and r.kind not in failed],
             remaining=[(r, self.why(r)) for r in found],
-            unlisted={kind: explain(error, f"list the {KINDS[kind].title}s") for kind, error in failed.items()},
+            unlisted={kind: explain(error, f"list the {KINDS[kind].plural}") for kind, error in failed.items()},
         )
 
     def look(self, kinds: Iterable[str]) -> tuple[list[Resource], dict[str, Exception]]:

@@ -251,6 +251,7 @@ with contextlib.suppress(ImportError):  # AnsibleAWSModule says it
     from botocore.exceptions import ClientError, WaiterError
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.lightsout.aws.plugins.module_utils import checks
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients
 from ansible_collections.lightsout.aws.plugins.module_utils.machines import (
     LIVE,
@@ -270,8 +271,6 @@ from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
     TAG_SCHEMA,
     TAG_USER,
     expires_at,
-    parse_lease,
-    project_problem,
     resource_name,
     tags_as_list,
 )
@@ -281,6 +280,7 @@ from ansible_collections.lightsout.aws.plugins.module_utils.sentences import (
     error_message,
     explain,
     is_unreachable,
+    numbered,
 )
 
 #: No machine to be had here and now: another zone may have one.
@@ -713,15 +713,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    problem = project_problem(module.params["project"])
-    if problem:
-        module.fail_json(msg=f"project '{module.params['project']}' {problem}.")
-    if module.params["lease"]:
-        try:
-            parse_lease(module.params["lease"])
-        except ValueError as error:
-            module.fail_json(msg=f"lease '{module.params['lease']}' {error}.")
-
+    problems = checks.region_problems(module.region, None)
+    problems += checks.project_problems(module.params["project"], None, module.params["lease"])
+    if problems:
+        module.fail_json(msg=numbered(problems))
     try:
         machine, changes = Machine(module).ensure()
     except Exception as error:

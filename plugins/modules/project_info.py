@@ -101,11 +101,11 @@ unlisted:
 from collections import Counter
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.lightsout.aws.plugins.module_utils import checks
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients
 from ansible_collections.lightsout.aws.plugins.module_utils.machines import summary
-from ansible_collections.lightsout.aws.plugins.module_utils.naming import project_problem
 from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource, Scope, find_all
-from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain
+from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain, numbered
 
 
 def machines(resources: list[Resource]) -> list[dict]:
@@ -126,13 +126,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     project = module.params["project"]
-    problem = project_problem(project) if project is not None else None
-    if problem:
-        module.fail_json(msg=f"project '{project}' {problem}.")
+    problems = checks.region_problems(module.region, None)
+    if project is not None:
+        problems += checks.project_problems(project, None, None)
+    if problems:
+        module.fail_json(msg=numbered(problems))
     scope = Scope(Clients(module), module.region or "", project)
     resources, failed = find_all(scope, module.params["kinds"] or KINDS)
-    for error in failed.values():
-        problem = problem or credentials_problem(error)
+    problem = next(filter(None, map(credentials_problem, failed.values())), None)
     if problem or len(failed) == len(module.params["kinds"] or KINDS):
         module.fail_json(msg=problem or explain(next(iter(failed.values())), "list the project's resources"))
     module.exit_json(
@@ -140,7 +141,7 @@ def main() -> None:
         resources=[resource.as_dict() for resource in resources],
         machines=machines(resources),
         projects=dict(Counter(resource.project for resource in resources)),
-        unlisted={kind: explain(error, f"list the {KINDS[kind].title}s") for kind, error in failed.items()},
+        unlisted={kind: explain(error, f"list the {KINDS[kind].plural}") for kind, error in failed.items()},
     )
 
 

@@ -87,10 +87,10 @@ unlisted:
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.lightsout.aws.plugins.module_utils import checks
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients
-from ansible_collections.lightsout.aws.plugins.module_utils.naming import project_problem
 from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource, Scope, find_all
-from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain
+from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain, numbered
 from ansible_collections.lightsout.aws.plugins.module_utils.teardown import Outcome, Teardown
 
 
@@ -107,7 +107,7 @@ def preview(scope: Scope, kinds: list[str]) -> Outcome:
             raise error
     return Outcome(
         deleted=found,
-        unlisted={kind: explain(error, f"list the {KINDS[kind].title}s") for kind, error in failed.items()},
+        unlisted={kind: explain(error, f"list the {KINDS[kind].plural}") for kind, error in failed.items()},
     )
 
 
@@ -115,7 +115,7 @@ def sentence(project: str, outcome: Outcome) -> str:
     """What is left and why, a line each."""
     count = len(outcome.remaining)
     lines = [f"{KINDS[r.kind].title} {r.id} ({r.name}): {why}" for r, why in outcome.remaining]
-    lines += [f"nobody knows about {KINDS[kind].title}s: {why}" for kind, why in outcome.unlisted.items()]
+    lines += [f"nobody knows about {KINDS[kind].plural}: {why}" for kind, why in outcome.unlisted.items()]
     lines.append(
         f"Run it again when this is cleared: ansible-playbook playbooks/teardown.yml -e lightsout_project={project}"
     )
@@ -133,9 +133,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     project = module.params["project"]
-    problem = project_problem(project)
-    if problem:
-        module.fail_json(msg=f"project '{project}' {problem}. Nothing was deleted.")
+    problems = checks.project_problems(project, None, None) + checks.region_problems(module.region, None)
+    if problems:
+        module.fail_json(msg=numbered(problems))
     scope = Scope(Clients(module), module.region or "", project)
     kinds = [kind for kind in KINDS if kind not in module.params["exclude_kinds"]]
     try:
@@ -144,9 +144,11 @@ def main() -> None:
         else:
             outcome = Teardown(scope, kinds, module.params["wait_timeout"]).run()
     except Exception as error:
-        problem = explain(error, f"tear down project {project}")
-    if problem:
-        module.fail_json(msg=problem)
+        failure = explain(error, f"tear down project {project}")
+    else:
+        failure = None
+    if failure:
+        module.fail_json(msg=failure)
     result = {
         "changed": bool(outcome.deleted),
         "deleted": [resource.as_dict() for resource in outcome.deleted],

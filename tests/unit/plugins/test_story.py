@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,10 +37,9 @@ PLAYBOOK = [
 ]
 
 
-@pytest.fixture(scope="module")
-def story(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("story")
-    (folder / "play.yml").write_text(json.dumps(PLAYBOOK))
+def tell(folder: Path, playbook: list[dict]) -> str:
+    """What is on the screen when a playbook has failed."""
+    (folder / "play.yml").write_text(json.dumps(playbook))
     command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(folder / "play.yml"), "--diff"]
     done = subprocess.run(
         [*command, "-e", f"folder={folder}", "-e", f"ansible_python_interpreter={sys.executable}"],
@@ -51,6 +51,11 @@ def story(tmp_path_factory) -> str:
     )
     assert done.returncode == 2, done.stdout + done.stderr
     return done.stdout.replace(str(folder), "@")
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory) -> str:
+    return tell(tmp_path_factory.mktemp("story"), PLAYBOOK)
 
 
 def test_messages_are_text_and_not_data(story):
@@ -74,3 +79,10 @@ def test_diffs_are_shown_and_secrets_are_not(story):
 def test_a_failure_says_what_the_command_said(story):
     assert "✗ Break" in story and "No such file" in story
     assert "localhost : ok=5 changed=3 unreachable=0 failed=1" in story
+
+
+def test_a_setting_of_the_wrong_type_is_one_line_that_begins_with_what_is_wrong(tmp_path):
+    role = {"name": "lightsout.aws.preflight", "tasks_from": "main"}
+    wrong = {"preflight_project": "lab", "preflight_show": "perhaps", "lightsout_project": "lab"}
+    shown = tell(tmp_path, [{"hosts": "localhost", "tasks": [{"ansible.builtin.import_role": role, "vars": wrong}]}])
+    assert re.search(r"^  ✗ Check the settings: argument 'preflight_show' is of type str .*\n\n", shown, re.MULTILINE)

@@ -1,0 +1,203 @@
+"""One project on a local cloud: its playbooks, what it owns, and every call that a run makes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from tests.conftest import Cloud
+from tests.helpers.playbook import Run, play
+
+#: Long enough to be found in an output when it must not be there.
+PASSWORD = "long-and-unmistakable-password-4711"
+
+LIVE = ("pending", "running", "stopping", "stopped")
+
+#: How calls begin that only look.
+LOOKS = ("Describe", "Get", "List")
+
+
+@contextmanager
+def recorded(endpoint: str) -> Iterator[tuple[str, list[str]]]:
+    """Listen to an AWS API.
+
+    Args:
+        endpoint: its URL.
+
+    Yields:
+        the URL to use instead, and the names of the calls that came, in their order.
+    """
+    calls: list[str] = []
+    target = urlsplit(endpoint).netloc
+
+    class Relay(BaseHTTPRequestHandler):
+        """Notes each request's action, and passes it on."""
+
+        protocol_version = "HTTP/1.1"
+
+        def relay(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            action = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+            calls.append(action or parse_qs(body.decode()).get("Action", [self.path])[0])
+            upstream = http.client.HTTPConnection(target, timeout=60)
+            upstream.request(self.command, self.path, body, {**self.headers, "Connection": "close"})
+            answer = upstream.getresponse()
+            content = answer.read()
+            upstream.close()
+            self.send_response(answer.status)
+            for name in ("Content-Type", "x-amzn-requestid", "x-amzn-errortype"):
+                if answer.headers.get(name):
+                    self.send_header(name, answer.headers[name])
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = do_DELETE = relay  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Relay)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", calls
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@dataclass
+class Project:
+    """A project of a test.
+
+    Attributes:
+        folder: of its own; keys are in ``folder/keys``, results in ``folder/results``.
+        calls: of the last run that was ``watched``, in their order.
+    """
+
+    cloud: Cloud
+    name: str
+    folder: Path
+    calls: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ec2 = self.cloud.client("ec2")
+        self.iam = self.cloud.client("iam")
+        self.keys = self.folder / "keys"
+
+    # -- doing ----------------------------------------------------------------------------------------------------
+    def run(self, verb: str, *arguments: str, env: dict[str, str] | None = None, **variables: Any) -> Run:
+        """Run a playbook on the project, as ``play`` does."""
+        return play(
+            verb,
+            {**self.cloud.env, "LIGHTSOUT_JUPYTER_PASSWORD": PASSWORD, **(env or {})},
+            *arguments,
+            settings=self.cloud.settings,
+            **{
+                "lightsout_project": self.name,
+                "lightsout_key_directory": str(self.keys),
+                "training_fetch_folder": str(self.folder / "results"),
+                **variables,
+            },
+        )
+
+    def watched(self, verb: str, *arguments: str, env: dict[str, str] | None = None, **variables: Any) -> Run:
+        """The same, and ``calls`` names every call to AWS that it made."""
+        with recorded(self.cloud.endpoint) as (url, calls):
+            run = self.run(verb, *arguments, env={"AWS_ENDPOINT_URL": url, **(env or {})}, **variables)
+        self.calls = calls
+        return run
+
+    @property
+    def changing_calls(self) -> list[str]:
+        """Those of the last watched run that did more than look."""
+        return [call for call in self.calls if not call.startswith(LOOKS)]
+
+    def refused(self, verb: str, *arguments: str, **variables: Any) -> str:
+        """What is wrong with a run that must be refused: one line, told before AWS was asked to change anything."""
+        run = self.watched(verb, *arguments, expect=2, **variables)
+        assert self.changing_calls == [], run.output
+        assert set(run.changed.values()) <= {0}, run.output
+        assert len(run.failures) == 1, run.output
+        return one_line(run)
+
+    # -- misfortunes of the local cloud -----------------------------------------------------------------------------
+    def post(self, page: str, **body: Any) -> str:
+        """Send something to a page of the local cloud's own."""
+        request = urllib.request.Request(
+            f"{self.cloud.endpoint}/lightsout/{page}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.read().decode().strip()
+
+    # -- seeing ---------------------------------------------------------------------------------------------------
+    @property
+    def mine(self) -> list[dict[str, Any]]:
+        """EC2's filter for what carries the project's tag."""
+        return [{"Name": "tag:lightsout:project", "Values": [self.name]}]
+
+    def machines(self) -> list[dict[str, Any]]:
+        """The project's machines that live, as EC2 describes them."""
+        found = self.ec2.describe_instances(Filters=self.mine)["Reservations"]
+        return [i for r in found for i in r["Instances"] if i["State"]["Name"] in LIVE]
+
+    def group(self) -> dict[str, Any]:
+        """The project's security group."""
+        (group,) = self.ec2.describe_security_groups(Filters=self.mine)["SecurityGroups"]
+        return group
+
+    def owned(self) -> dict[str, list[str]]:
+        """The ids of everything that carries the project's tag, by kind; kinds that it has nothing of are left out."""
+        ec2 = self.ec2
+        found = {
+            "machine": [i["InstanceId"] for i in self.machines()],
+            "volume": [v["VolumeId"] for v in ec2.describe_volumes(Filters=self.mine)["Volumes"]],
+            "group": [g["GroupId"] for g in ec2.describe_security_groups(Filters=self.mine)["SecurityGroups"]],
+            "key": [k["KeyPairId"] for k in ec2.describe_key_pairs(Filters=self.mine)["KeyPairs"]],
+            "role": [
+                r["RoleName"]
+                for r in self.iam.list_roles()["Roles"]
+                if r["RoleName"] == f"lightsout-{self.name}-machine"
+            ],
+        }
+        return {kind: ids for kind, ids in found.items() if ids}
+
+    def ssh(self, command: str) -> str:
+        """What the machine's shell answers."""
+        (machine,) = self.machines()
+        options = ("BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=accept-new", "LogLevel=ERROR")
+        words = [word for option in options for word in ("-o", option)]
+        words += ["-o", f"UserKnownHostsFile={self.folder / 'known_hosts'}", "-i", str(self.keys / f"{self.name}.pem")]
+        target = f"ubuntu@{machine['PublicIpAddress']}"
+        done = subprocess.run(
+            ["ssh", *words, target, command], check=True, capture_output=True, text=True, timeout=60, env={**os.environ}
+        )
+        return done.stdout
+
+
+def one_line(run: Run) -> str:
+    """The failure that a run told, which must be one line.
+
+    Raises:
+        AssertionError: there is more than that line between it and the recap, or a traceback.
+    """
+    lines = [line.rstrip() for line in run.output.splitlines()]
+    first = next(number for number, line in enumerate(lines) if line.strip().startswith("✗"))
+    end = next((n for n in range(first, len(lines)) if not lines[n]), len(lines))
+    assert end - first == 1, run.output
+    assert "Traceback" not in run.output
+    return re.sub(r"^\s*✗ [^:]*: ", "", lines[first])
