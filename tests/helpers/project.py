@@ -64,7 +64,7 @@ def recorded(endpoint: str) -> Iterator[tuple[str, list[str]]]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PUT = do_DELETE = relay  # noqa: N815
+        do_GET = do_POST = do_PUT = do_DELETE = relay
 
         def log_message(self, *_: object) -> None:
             """Nothing."""
