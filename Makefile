@@ -39,7 +39,7 @@ lint: setup-local  ## ansible-lint (profile production), yamllint, ruff
 	@yamllint --strict .
 	@ruff check --quiet .
 	@ruff format --check --quiet .
-	@ANSIBLE_INVENTORY=inventory/localhost.yml ansible-lint --quiet
+	@ANSIBLE_INVENTORY=inventory/localhost.yml ansible-lint -q --offline
 
 .PHONY: molecule
 molecule: setup-local  ## Each role's Molecule scenarios, two at a time (one: make molecule SCENARIOS=jupyter)

@@ -19,6 +19,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from botocore.loaders import JSONFileLoader
 from moto import mock_aws
+from moto.backends import get_backend
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2 import ec2_backends
 from moto.ssm.models import Parameter, ssm_backends
@@ -30,9 +31,16 @@ REGION = "us-east-1"
 class Exited(Exception):
     """A module's end."""
 
-    def __init__(self, result: dict[str, Any]) -> None:
+    def __init__(self, result: Result) -> None:
         super().__init__(result.get("msg"))
         self.result = result
+
+
+class Result(dict):
+    """What a module returned; who asks for what is not in it sees all that is."""
+
+    def __missing__(self, key: str) -> Any:
+        raise AssertionError(f"the module returned no {key}: {dict(self)}")
 
 
 def client_error(code: str, operation: str, message: str = "made up by a test", status: int = 400) -> ClientError:
@@ -147,6 +155,13 @@ def models_read_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def services_loaded() -> None:
+    """Let moto import its services now: it would at their first call, and ours come from several threads at once."""
+    for service in ("ec2", "iam", "servicequotas", "ssm", "sts"):
+        get_backend(service)
+
+
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     """A fresh account with Ubuntu in it, watched."""
@@ -174,21 +189,21 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Runs a module's main and returns its result; a failure is a result with ``failed``."""
 
     def leave(failed: bool) -> Callable[..., None]:
         def end(_self: Any, *args: Any, **result: Any) -> None:
             if args:
                 result["msg"] = args[0]
-            raise Exited(json.loads(json.dumps({**result, "failed": failed}, default=str)))
+            raise Exited(Result(json.loads(json.dumps({**result, "failed": failed}, default=str))))
 
         return end
 
     monkeypatch.setattr(basic.AnsibleModule, "exit_json", leave(False))
     monkeypatch.setattr(basic.AnsibleModule, "fail_json", leave(True))
 
-    def start(module: Any, check: bool = False, **params: Any) -> dict[str, Any]:
+    def start(module: Any, check: bool = False, **params: Any) -> Result:
         arguments = {"region": REGION, **params, "_ansible_check_mode": check, "_ansible_diff": True}
         with patch_module_args(arguments), pytest.raises(Exited) as end:
             module.main()
