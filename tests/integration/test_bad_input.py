@@ -100,7 +100,8 @@ class TestOnAMachine:
     """A machine runs, and must not be touched: no key fits, and nobody may even have asked for its host key."""
 
     @pytest.fixture(scope="class", autouse=True)
-    def machine(self, cloud):
+    @classmethod
+    def machine(cls, cloud):
         ec2 = cloud.client("ec2")
         image = ec2.describe_images(Filters=[{"Name": "name", "Values": ["ubuntu*24.04*amd64*"]}])["Images"][0][
             "ImageId"
