@@ -49,6 +49,11 @@ molecule: setup-local  ## Each role's Molecule scenarios, two at a time (one: ma
 	  if molecule test --scenario-name @ >.lightsout/molecule-@.log 2>&1; then echo "molecule @: passed"; \
 	  else cat .lightsout/molecule-@.log; echo "molecule @: FAILED"; exit 255; fi'
 
+.PHONY: bench
+bench: setup-local  ## Measure configure.yml beside a shell script, pyinfra and Mitogen; writes docs/performance.md
+	@uv pip install --quiet --target .cache/bench --requirement bench/requirements.txt
+	@eval "$$(python -m localcloud podman-env)"; python -m bench
+
 .PHONY: docs
 docs: setup-local  ## Write the variable tables of the roles' READMEs from their argument specs
 	@python -m tools.role_docs

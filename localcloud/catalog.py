@@ -6,6 +6,7 @@ login user, root device and size.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ class Offer:
         root_device: the name of its root device.
         size: the smallest root volume, in GiB.
         architecture: ``x86_64`` or ``arm64``.
+        encrypted: whether its disk is.
     """
 
     parameter: str
@@ -37,6 +39,7 @@ class Offer:
     root_device: str = "/dev/sda1"
     size: int = 8
     architecture: str = "x86_64"
+    encrypted: bool = False
 
     def ami_id(self, generation: int) -> str:
         """The id of its ``generation``-th edition: the same in every cloud, like a published one."""
@@ -132,13 +135,18 @@ def publish(parameter: str) -> str:
     return new
 
 
+def bake(ami_id: str, source: Offer, size: int, encrypted: bool) -> None:
+    """Remember an image that was made from a machine: it is like the one that the machine was made from."""
+    _by_id[ami_id] = dataclasses.replace(source, size=size, encrypted=encrypted)
+
+
 def latest(parameter: str) -> str:
     """The id that the parameter holds now."""
     return BY_PARAMETER[parameter].ami_id(_editions[parameter])
 
 
 def offer_of(ami_id: str) -> Offer | None:
-    """What an AMI of ours is; None for any other."""
+    """What an AMI of ours, or one made from a machine of ours, is; None for any other."""
     return _by_id.get(ami_id)
 
 

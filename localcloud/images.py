@@ -38,7 +38,7 @@ disable_root: true
 ssh_deletekeys: true
 growpart: {mode: "off"}
 resize_rootfs: false
-cloud_init_modules: [write-files, users-groups, ssh]
+cloud_init_modules: [bootcmd, write-files, users-groups, ssh]
 cloud_config_modules: [runcmd]
 cloud_final_modules: [scripts-user, ssh-authkey-fingerprints, final-message]
 """

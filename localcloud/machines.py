@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flask import request
 from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.amis import Ami
 from moto.ec2.models.instances import Instance, StateReason
 
 from localcloud import catalog, podman
@@ -67,6 +69,7 @@ class Machines:
         self._image = image
         self._lock = threading.RLock()
         self._up: dict[str, Machine] = {}
+        self._baked: dict[str, str] = {}
         self._made: set[str] = set()
         self._reboot: set[str] = set()
         self._closed = False
@@ -97,6 +100,39 @@ class Machines:
 
         Instance.reboot = reboot
         self._after(EC2Backend, "reboot_instances")
+        self._keep_images()
+
+    def _keep_images(self) -> None:
+        """A container's files become an image when the API makes an AMI of its instance, and go with it."""
+        create, deregister = EC2Backend.create_image, EC2Backend.deregister_image
+
+        def created(backend: EC2Backend, instance_id: str, *args: Any, **kwargs: Any) -> Ami:
+            ami = create(backend, instance_id, *args, **kwargs)
+            reboot = request.form.get("NoReboot") != "true"
+            with self._lock:
+                self._bake(backend.get_instance(instance_id), ami.id, reboot)
+            return ami
+
+        def deregistered(backend: EC2Backend, ami_id: str) -> None:
+            deregister(backend, ami_id)
+            with self._lock:
+                if image := self._baked.pop(ami_id, None):
+                    podman.run("untag", image)  # containers may still run it
+
+        EC2Backend.create_image, EC2Backend.deregister_image = created, deregistered
+
+    def _bake(self, instance: Instance, ami_id: str, reboot: bool) -> None:
+        """Like EC2, shut the machine down for a whole disk, unless told not to."""
+        name, running = self.container(instance.id), instance.id in self._up
+        if running and reboot:
+            self._is_down(instance)
+            podman.run("stop", "--time", "20", name)
+        self._baked[ami_id] = f"localhost/lightsout-baked:{ami_id}"
+        podman.run("commit", "--quiet", name, self._baked[ami_id])
+        if running and reboot:
+            podman.run("start", name)
+            self._is_up(instance)
+        log(f"{ami_id} holds the disk of {instance.id}")
 
     def _after(self, owner: type, name: str) -> None:
         original: Callable[..., Any] = getattr(owner, name)
@@ -194,7 +230,7 @@ class Machines:
             *self._network.options,
             *self._network.address_options(instance.public_ip, instance.nics[0].mac_address),
             *(word for source, target in mounts.items() for word in ("--volume", f"{source}:{target}:ro")),
-            self._image,
+            self._baked.get(instance.image_id, self._image),
         )
         self._made.add(instance.id)
         self._is_up(instance)

@@ -69,6 +69,15 @@ class InvalidBlockDeviceMapping(EC2ClientError):
         )
 
 
+class DuplicateAMIName(EC2ClientError):
+    """An account's images have different names."""
+
+    code = "InvalidAMIName.Duplicate"
+
+    def __init__(self, name: str, ami_id: str) -> None:
+        super().__init__(self.code, f"AMI name {name} is already in use by AMI {ami_id}")
+
+
 class DependencyViolation(EC2ClientError):
     """Something still needs it."""
 
@@ -105,6 +114,7 @@ def apply(faults: Any, new_address: Callable[[], str]) -> None:
     run_instances(faults)
     filter_dict_attribute_mapping["client-token"] = "client_token"
     image_sizes()
+    images_of_machines()
     ssm_public_parameters()
 
 
@@ -480,12 +490,40 @@ def image_sizes() -> None:
                     "VolumeSize": offer.size if offer else 15,
                     "DeleteOnTermination": True,
                     "VolumeType": "gp3",
-                    "Encrypted": False,
+                    "Encrypted": bool(offer and offer.encrypted),
                 },
             }
         ]
 
     Ami.block_device_mappings = property(mappings)
+
+
+def images_of_machines() -> None:
+    """CreateImage: moto refuses tags for its snapshot, takes a name twice, and forgets disk and root device."""
+    original = EC2Backend.create_image
+
+    def create(
+        backend: EC2Backend, instance_id: str, name: str, description: str, tag_specifications: list[dict[str, Any]]
+    ) -> Ami:
+        instance = backend.get_instance(instance_id)
+        twin = next((ami for ami in backend.describe_images(owners=["self"]) if ami.name == name), None)
+        if twin:
+            raise DuplicateAMIName(name, twin.id)
+        wished = {wish["ResourceType"]: wish["Tags"] for wish in tag_specifications}
+        snapshots = wished.pop("snapshot", [])
+        others = [{"ResourceType": kind, "Tags": tags} for kind, tags in wished.items()]
+        ami = original(backend, instance_id, name, description, others)
+        for tag in snapshots:
+            ami.ebs_snapshot.add_tag(tag["Key"], tag["Value"])
+        source = catalog.offer_of(instance.image_id)
+        if source:
+            root = instance.block_device_mapping[source.root_device]
+            volume = backend.volumes[root.volume_id]
+            ami.root_device_name, ami.root_device_type = source.root_device, "ebs"
+            catalog.bake(ami.id, source, volume.size, volume.encrypted)
+        return ami
+
+    EC2Backend.create_image = create
 
 
 def ssm_public_parameters() -> None:

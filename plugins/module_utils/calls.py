@@ -12,17 +12,25 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ansible_collections.amazon.aws.plugins.module_utils.botocore import get_aws_connection_info
+
 try:
+    from boto3.session import Session
     from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
 except ImportError:  # AnsibleAWSModule says it when the module starts
-    Config = None
+    Session = Config = None
+    BotoCoreError = Exception
 
 #: At most so many requests are under way at a time.
 WIDTH = 16
 
 
 class Clients:
-    """boto3 clients of one module, made once for each service.
+    """boto3 clients of one module: one for each service and region, all of one session.
+
+    AnsibleAWSModule.client opens a session for each, which reads credentials, endpoints and service models anew: a
+    tenth of a second each time.
 
     Args:
         module: an AnsibleAWSModule, which knows region, credentials and endpoint.
@@ -32,26 +40,42 @@ class Clients:
         self._module = module
         self._made: dict[tuple, Any] = {}
         self._lock = threading.Lock()
+        self._region, self._endpoint, self._options = get_aws_connection_info(module)
+        self._config = self._options.pop("aws_config", None) or Config()
+        self._session = None
 
-    def __call__(self, service: str, attempts: int = 6, read_timeout: int = 60):
+    def __call__(self, service: str, region: str | None = None, attempts: int = 6, read_timeout: int = 60):
         """The client of a service.
 
         Args:
             service: as boto3 names it.
+            region: another one than the module's.
             attempts: tries in all, with exponential waits between them, on throttling, server errors and lost answers.
             read_timeout: seconds to wait for an answer.
         """
-        key = (service, attempts, read_timeout)
+        region = region or self._region
+        key = (service, region, attempts, read_timeout)
         with self._lock:  # making clients is not safe from several threads, using them is
             if key not in self._made:
-                config = Config(
+                ours = Config(
+                    user_agent_extra="lightsout",
                     retries={"mode": "standard", "max_attempts": attempts},
                     connect_timeout=10,
                     read_timeout=read_timeout,
                     max_pool_connections=WIDTH,
                 )
-                self._made[key] = self._module.client(service, config=config)
+                try:
+                    self._made[key] = self._open(service, region, ours.merge(self._config))
+                except (BotoCoreError, ValueError) as error:
+                    self._module.fail_json_aws(error, msg="Couldn't connect to AWS")
             return self._made[key]
+
+    def _open(self, service: str, region: str | None, config):
+        if self._session is None:
+            self._session = Session(profile_name=self._options.pop("profile_name", None))
+        return self._session.client(
+            service, region_name=region, endpoint_url=self._endpoint, config=config, **self._options
+        )
 
 
 def at_once(calls: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:

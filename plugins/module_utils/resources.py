@@ -26,6 +26,7 @@ class Resource:
         id: what AWS calls it.
         name: what people call it; its id where it has no name.
         project: the value of its tag ``lightsout:project``.
+        region: where it is; for things of IAM, which are everywhere, the region that they serve.
         state: AWS's word, empty for things that have none.
         leaving: it is being deleted already, there is only waiting left to do.
         tags: all its tags.
@@ -36,6 +37,7 @@ class Resource:
     id: str
     name: str
     project: str
+    region: str
     state: str = ""
     leaving: bool = False
     tags: dict[str, str] = field(default_factory=dict, compare=False, hash=False)
@@ -54,6 +56,7 @@ class Resource:
             "id": self.id,
             "name": self.name,
             "project": self.project,
+            "region": self.region,
             "state": self.state,
             "tags": self.tags,
         }
@@ -65,13 +68,17 @@ class Scope:
 
     Attributes:
         clients: makes boto3 clients.
-        region: of the clients.
+        region: one AWS region.
         project: exact; None means every project, which is for looking only.
     """
 
     clients: Clients
     region: str
     project: str | None
+
+    def client(self, service: str):
+        """The service's client in this region."""
+        return self.clients(service, self.region)
 
     def covers(self, tags: dict[str, str]) -> bool:
         """Whether something with these tags is in scope. EC2's own filters know wildcards, this does not."""
@@ -132,7 +139,7 @@ def tagged_in_ec2(
             else {"Name": f"tag:{TAG_PROJECT}", "Values": [scope.project]}
         )
         found = []
-        for item in pages(scope.clients("ec2"), operation, items, Filters=[wanted], **arguments):
+        for item in pages(scope.client("ec2"), operation, items, Filters=[wanted], **arguments):
             for one in item["Instances"] if items == "Reservations" else [item]:
                 tags = tags_as_dict(one.get("Tags") or one.get("TagSet"))
                 state = one.get(state_key) or ""
@@ -146,6 +153,7 @@ def tagged_in_ec2(
                         id=one[id_key],
                         name=name or one[id_key],
                         project=tags[TAG_PROJECT],
+                        region=scope.region,
                         state=state,
                         leaving=state in leaving,
                         tags=tags,
@@ -161,7 +169,7 @@ def tagged_in_iam(kind: str, operation: str, items: str, name_key: str, get: str
     """The way to find roles and profiles, which a listing shows without their tags: our path narrows it down first."""
 
     def find(scope: Scope) -> list[Resource]:
-        iam = scope.clients("iam")
+        iam = scope.client("iam")
         found = pages(iam, operation, items, PathPrefix=iam_path(scope.region))
         names = [one[name_key] for one in found]
         asked = at_once(
@@ -176,7 +184,8 @@ def tagged_in_iam(kind: str, operation: str, items: str, name_key: str, get: str
                 raise answer
             tags = tags_as_dict(answer)
             if scope.covers(tags):
-                resources.append(Resource(kind, one[name_key], one[name_key], tags[TAG_PROJECT], tags=tags, raw=one))
+                name, project = one[name_key], tags[TAG_PROJECT]
+                resources.append(Resource(kind, name, name, project, scope.region, tags=tags, raw=one))
         return resources
 
     return find
@@ -265,11 +274,18 @@ KINDS: dict[str, Kind] = {
         _delete_in_ec2("delete_volume", "VolumeId"),
         after=("instance",),
     ),
+    "image": Kind(
+        "image",
+        "ec2",
+        tagged_in_ec2("image", "describe_images", "Images", "ImageId", name_key="Name", Owners=["self"]),
+        _delete_in_ec2("deregister_image", "ImageId"),
+    ),
     "snapshot": Kind(
         "snapshot",
         "ec2",
         tagged_in_ec2("snapshot", "describe_snapshots", "Snapshots", "SnapshotId", OwnerIds=["self"]),
         _delete_in_ec2("delete_snapshot", "SnapshotId"),
+        after=("image",),
     ),
     "security_group": Kind(
         "security group",
@@ -307,6 +323,11 @@ KINDS: dict[str, Kind] = {
 }
 
 
+def regions_of(clients: Clients) -> list[str]:
+    """The names of all regions that the account may use, in the order of the alphabet."""
+    return sorted(region["RegionName"] for region in clients("ec2").describe_regions()["Regions"])
+
+
 def find_all(scope: Scope, kinds: Iterable[str]) -> tuple[list[Resource], dict[str, Exception]]:
     """Everything in scope, all kinds at the same time.
 
@@ -315,7 +336,7 @@ def find_all(scope: Scope, kinds: Iterable[str]) -> tuple[list[Resource], dict[s
     """
     kinds = list(kinds)
     for service in {KINDS[kind].service for kind in kinds}:
-        scope.clients(service)  # one load of each service's model, before the threads want it
+        scope.client(service)  # one load of each service's model, before the threads want it
     answers = at_once({kind: lambda kind=kind: list(KINDS[kind].find(scope)) for kind in kinds})
     found, failed = [], {}
     for kind, answer in answers.items():

@@ -65,7 +65,7 @@ def delete_one(scope: Scope, resource: Resource) -> None:
     """
     if not scope.project or resource.tags.get(TAG_PROJECT) != scope.project:
         raise PermissionError(f"{resource.id} does not carry {TAG_PROJECT}={scope.project}: it is not ours to delete.")
-    KINDS[resource.kind].delete(scope.clients(KINDS[resource.kind].service), resource)
+    KINDS[resource.kind].delete(scope.client(KINDS[resource.kind].service), resource)
 
 
 class Teardown:

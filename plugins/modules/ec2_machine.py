@@ -323,9 +323,10 @@ class Machine:
     def __init__(self, module) -> None:
         self.params = module.params
         self.check_mode = module.check_mode
-        self.ec2 = Clients(module)("ec2")
+        clients = Clients(module)
+        self.ec2 = clients("ec2")
         # A launch is repeated by hand, zone by zone: the SDK's own patience with capacity errors is far too long.
-        self.launcher = Clients(module)("ec2", attempts=2)
+        self.launcher = clients("ec2", attempts=2)
         self.project = self.params["project"]
         self.name = self.params["name"] or resource_name(self.project, "machine-1")
 

@@ -259,6 +259,7 @@ from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
     SCHEMA,
     TAG_PROJECT,
     TAG_SCHEMA,
+    TAG_USER,
     common_tags,
     iam_path,
     resource_name,
@@ -751,8 +752,9 @@ class Preflight:
             (m for m in answer.get("BlockDeviceMappings", []) if m["DeviceName"] == answer["RootDeviceName"]), {}
         )
         smallest = root.get("Ebs", {}).get("VolumeSize") or 1
+        told = self.machine["login_user"] or tags_as_dict(answer.get("Tags")).get(TAG_USER)
         try:
-            user = checks.login_user(name, answer.get("Name", ""), self.machine["login_user"])
+            user = checks.login_user(name, answer.get("Name", ""), told)
         except LightsoutError as error:
             self.problems.append(str(error))
             return

@@ -29,11 +29,17 @@ options:
       - address
       - network_interface
       - volume
+      - image
       - snapshot
       - security_group
       - key_pair
       - instance_profile
       - role
+  all_regions:
+    description:
+      - Look in every region that the account may use, in all of them at the same time, and not only in I(region).
+    type: bool
+    default: false
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -57,8 +63,9 @@ EXAMPLES = r"""
     project: rerank
   register: project
 
-- name: Which machines run in any project
+- name: Which machines run in any project, anywhere
   lightsout.aws.project_info:
+    all_regions: true
     kinds: [instance, volume]
   register: everything
 
@@ -79,6 +86,7 @@ resources:
     id: {description: What AWS calls it., type: str, returned: always, sample: vol-0123456789abcdef0}
     name: {description: What people call it., type: str, returned: always, sample: lightsout-rerank-machine-1}
     project: {description: Its project., type: str, returned: always, sample: rerank}
+    region: {description: Where it is., type: str, returned: always, sample: us-east-1}
     state: {description: AWS's name of its state, may be empty., type: str, returned: always, sample: in-use}
     tags: {description: All its tags., type: dict, returned: always}
 machines:
@@ -92,19 +100,32 @@ projects:
   type: dict
   sample: {rerank: 5}
 unlisted:
-  description: Kinds that could not be listed, each with the reason. Empty when the list is complete.
+  description:
+    - What could not be listed, each with the reason, such as C(volumes in eu-west-3). Empty when the list is complete.
   returned: always
   type: dict
   sample: {}
+regions:
+  description: The regions that were looked in.
+  returned: always
+  type: list
+  elements: str
+  sample: [us-east-1]
 """
 
 from collections import Counter
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.lightsout.aws.plugins.module_utils import checks
-from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients
+from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once
 from ansible_collections.lightsout.aws.plugins.module_utils.machines import summary
-from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource, Scope, find_all
+from ansible_collections.lightsout.aws.plugins.module_utils.resources import (
+    KINDS,
+    Resource,
+    Scope,
+    find_all,
+    regions_of,
+)
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain, numbered
 
 
@@ -115,33 +136,53 @@ def machines(resources: list[Resource]) -> list[dict]:
         if resource.kind == "volume":
             for attachment in resource.raw.get("Attachments", []):
                 disks[attachment["InstanceId"]] += resource.raw["Size"]
-    found = [r for r in resources if r.kind == "instance"]
-    return sorted((summary(r.raw, disks[r.id]) for r in found), key=lambda m: (m["project"], m["name"]))
+    found = [{**summary(r.raw, disks[r.id]), "region": r.region} for r in resources if r.kind == "instance"]
+    return sorted(found, key=lambda m: (m["project"], m["region"], m["name"]))
 
 
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleAWSModule(
-        argument_spec={"project": {}, "kinds": {"type": "list", "elements": "str", "choices": list(KINDS)}},
+        argument_spec={
+            "project": {},
+            "kinds": {"type": "list", "elements": "str", "choices": list(KINDS)},
+            "all_regions": {"type": "bool", "default": False},
+        },
         supports_check_mode=True,
     )
-    project = module.params["project"]
+    project, kinds = module.params["project"], module.params["kinds"] or list(KINDS)
     problems = checks.region_problems(module.region, None)
     if project is not None:
         problems += checks.project_problems(project, None, None)
     if problems:
         module.fail_json(msg=numbered(problems))
-    scope = Scope(Clients(module), module.region or "", project)
-    resources, failed = find_all(scope, module.params["kinds"] or KINDS)
-    problem = next(filter(None, map(credentials_problem, failed.values())), None)
-    if problem or len(failed) == len(module.params["kinds"] or KINDS):
+    clients, regions = Clients(module), [module.region or ""]
+    if module.params["all_regions"]:
+        try:
+            regions = regions_of(clients)
+        except Exception as error:
+            module.fail_json(msg=credentials_problem(error) or explain(error, "list the regions"))
+    answers = at_once({name: lambda name=name: find_all(Scope(clients, name, project), kinds) for name in regions})
+    resources, failed = [], {}
+    for region, (found, missing) in answers.items():
+        resources += found
+        failed |= {(kind, region): error for kind, error in missing.items()}
+    # A region that is not for everyone may refuse credentials that are right elsewhere.
+    home = [error for (_kind, region), error in failed.items() if region == (module.region or "")]
+    problem = next(filter(None, map(credentials_problem, home)), None)
+    if problem or len(failed) == len(kinds) * len(regions):
         module.fail_json(msg=problem or explain(next(iter(failed.values())), "list the project's resources"))
+    unlisted = {
+        f"{KINDS[kind].plural} in {region}": explain(error, f"list the {KINDS[kind].plural} in {region}")
+        for (kind, region), error in failed.items()
+    }
     module.exit_json(
         changed=False,
         resources=[resource.as_dict() for resource in resources],
         machines=machines(resources),
         projects=dict(Counter(resource.project for resource in resources)),
-        unlisted={kind: explain(error, f"list the {KINDS[kind].plural}") for kind, error in failed.items()},
+        regions=regions,
+        unlisted=unlisted,
     )
 
 

@@ -28,6 +28,7 @@ options:
       - address
       - network_interface
       - volume
+      - image
       - snapshot
       - security_group
       - key_pair

@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.playbook import play
 from tools.jupyter_client import JupyterClient, LoginRefused
 
-PROJECT = "flow"
+PROJECT, LATER = "flow", "flow-later"
 JOB = "rerank"
 PASSWORD = "correct horse 'battery' \"staple\" ünïcode"
 MINE = [{"Name": "tag:lightsout:project", "Values": [PROJECT]}]
@@ -30,10 +30,12 @@ def flow(cloud, tmp_path_factory):
             {**cloud.env, "LIGHTSOUT_JUPYTER_PASSWORD": PASSWORD},
             *arguments,
             settings=cloud.settings,
-            lightsout_project=PROJECT,
-            lightsout_key_directory=str(keys),
-            training_fetch_folder=str(results),
-            **variables,
+            **{
+                "lightsout_project": PROJECT,
+                "lightsout_key_directory": str(keys),
+                "training_fetch_folder": str(results),
+                **variables,
+            },
         )
 
     run.keys, run.results = keys, results
@@ -45,7 +47,8 @@ def flow(cloud, tmp_path_factory):
         region_name=cloud.env["AWS_REGION"],
     )
     yield run
-    run("teardown", teardown_confirm=False)
+    for project in (PROJECT, LATER, "images"):
+        run("teardown", lightsout_project=project, teardown_confirm=False)
 
 
 def machines(flow) -> list[dict]:
@@ -54,11 +57,11 @@ def machines(flow) -> list[dict]:
     return [i for r in found for i in r["Instances"] if i["State"]["Name"] not in {"terminated", "shutting-down"}]
 
 
-def ssh(flow, command: str) -> str:
+def ssh(flow, command: str, project: str = PROJECT, machine: dict | None = None) -> str:
     """What the machine's shell answers."""
-    (machine,) = machines(flow)
+    machine = machine or machines(flow)[0]
     options = ["-o", "IdentitiesOnly=yes", "-o", f"HostKeyAlias={machine['InstanceId']}", "-o", "BatchMode=yes"]
-    options += ["-o", f"UserKnownHostsFile={flow.keys / 'known_hosts'}", "-i", str(flow.keys / f"{PROJECT}.pem")]
+    options += ["-o", f"UserKnownHostsFile={flow.keys / 'known_hosts'}", "-i", str(flow.keys / f"{project}.pem")]
     target = f"ubuntu@{machine['PublicIpAddress']}"
     return subprocess.run(["ssh", *options, target, command], check=True, capture_output=True, text=True).stdout
 
@@ -100,6 +103,15 @@ class TestFlow:
         run = flow("configure")
         assert set(run.changed.values()) == {0}, run.output
 
+    def test_configure_that_changes_nothing_starts_python_twice(self, flow) -> None:
+        python = ssh(flow, "readlink --canonicalize /usr/bin/python3").strip()
+        counting = f'#!/bin/sh\necho >> /var/tmp/starts\nexec {python} "$@"\n'
+        ssh(flow, f"printf '{counting}' > python3; sudo install -m 666 /dev/null /var/tmp/starts")
+        ssh(flow, "sudo rm /usr/bin/python3; sudo install -m 755 python3 /usr/bin/python3; rm python3")
+        flow("configure")
+        starts = ssh(flow, f"wc -l < /var/tmp/starts; sudo ln -sf {python} /usr/bin/python3; sudo rm /var/tmp/starts")
+        assert int(starts) == 2  # to look, and to put right what differs; each costs 0.15 s
+
     def test_configure_in_check_mode_sees_nothing_to_change_on_a_converged_machine(self, flow) -> None:
         run = flow("configure", "--check", "--diff")
         assert set(run.changed.values()) == {0}, run.output
@@ -138,6 +150,33 @@ class TestFlow:
         assert (after["InstanceId"], after["State"]["Name"]) == (before["InstanceId"], "running")
         assert "succeeded" in flow("jobs").output
         assert "running" in flow("status").output
+
+    def test_an_image_is_refused_while_jobs_are_there_and_then_later_machines_start_ready(self, flow) -> None:
+        (machine,) = machines(flow)
+        assert f"has jobs ({JOB})" in flow("bake_image", expect=2).output
+        ssh(flow, "rm -r jobs && echo 'print(1)' > kept.py")
+        flow("bake_image", "--check")
+        assert not flow.ec2.describe_images(Owners=["self"])["Images"]
+        flow("bake_image")
+        (image,) = flow.ec2.describe_images(Owners=["self"])["Images"]
+        assert set(flow("configure").changed.values()) != {0}  # its secrets had been taken out
+
+        later = {"lightsout_project": LATER}
+        flow("provision", ec2_machine_image=image["ImageId"], **later)
+        run = flow("configure", **later)
+        assert "Install" not in run.output and "Packages" not in run.output, run.output
+        assert set(flow("configure", **later).changed.values()) == {0}
+        mine = [{"Name": "tag:lightsout:project", "Values": [LATER]}]
+        (copy,) = [i for r in flow.ec2.describe_instances(Filters=mine)["Reservations"] for i in r["Instances"]]
+        # Its own identity, the same files, and only its own key lets in.
+        assert ssh(flow, "cat kept.py", LATER, copy) == "print(1)\n"
+        for file in ("/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key.pub", "/etc/lightsout/jupyter/certificate.pem"):
+            assert ssh(flow, f"cat {file}", LATER, copy) != ssh(flow, f"cat {file}")
+        assert ssh(flow, "wc -l < .ssh/authorized_keys", LATER, copy).strip() == "1"
+        assert ssh(flow, "id -un").strip() == "ubuntu"  # and the old machine still knows its own
+        for project in (LATER, "images"):
+            assert "0 resources left" in flow("teardown", lightsout_project=project, teardown_confirm=False).output
+        assert machines(flow)[0]["InstanceId"] == machine["InstanceId"]
 
     def test_teardown_in_check_mode_deletes_nothing(self, flow) -> None:
         flow("teardown", "--check", teardown_confirm=False)

@@ -95,8 +95,9 @@ class Ground:
         return done.stdout if check else done.stderr
 
     def ssh_when_it_answers(self, instance_id: str, command: str = "true") -> str:
-        """The same for a machine that boots."""
-        until(lambda: not self.ssh(instance_id, "true", check=False), "ssh answers")
+        """The same for a machine that boots; cloud-init restarts its ssh server on the way."""
+        booted = "test -e /run/cloud-init/result.json && echo booted"
+        until(lambda: self.ssh(instance_id, booted, check=False) == "booted\n", "ssh answers")
         return self.ssh(instance_id, command)
 
 

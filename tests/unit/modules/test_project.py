@@ -106,7 +106,8 @@ class TestInfo:
         furnish(aws, "lab")
         aws.refuse("ListRoles", "AccessDenied")
         result = run(project_info, project="lab")
-        assert set(result["unlisted"]) == {"role"} and "ListRoles" in result["unlisted"]["role"]
+        assert set(result["unlisted"]) == {"roles in us-east-1"}
+        assert "ListRoles" in result["unlisted"]["roles in us-east-1"]
         assert {r["kind"] for r in result["resources"]} == KINDS_MADE - {"role"}
 
     def test_bad_credentials_are_one_sentence(self, aws, run) -> None:
@@ -195,7 +196,7 @@ class TestTeardown:
 
     def test_a_thing_of_another_project_is_refused_at_the_last_moment(self, aws) -> None:
         """Whatever a fault in the listing might bring, the tag is compared before each deletion."""
-        stranger = Resource("key_pair", "key-1", "k", "other", tags={"lightsout:project": "other"})
+        stranger = Resource("key_pair", "key-1", "k", "other", "us-east-1", tags={"lightsout:project": "other"})
         with pytest.raises(PermissionError, match="not ours"):
             delete_one(Scope(aws.client, "us-east-1", "lab"), stranger)
         assert "DeleteKeyPair" not in aws.calls

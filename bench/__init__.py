@@ -1,0 +1,1 @@
+"""How fast Lightsout makes a machine right, beside a shell script, pyinfra and Mitogen. See README.md."""
