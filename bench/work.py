@@ -55,7 +55,7 @@ sha256sum {" ".join(FILES)}
 stat --format '%a %U %G %n' {" ".join([*FOLDERS, *FILES])} certificate.pem private_key.pem
 cmp <(openssl x509 -in certificate.pem -noout -pubkey) <(openssl pkey -in private_key.pem -pubout) && echo pair fits
 openssl x509 -in certificate.pem -noout -checkend 2592000
-grep --count 'Anaconda on the PATH (Lightsout)' /etc/bash.bashrc
+grep --count 'BEGIN Anaconda on the PATH' /etc/bash.bashrc
 systemctl is-active jupyter.service; systemctl is-enabled jupyter.service
 cat {PREFIX}/.lightsout-installed
 dpkg-query --show --showformat='${{Package}} ${{db:Status-Status}}\\n' {" ".join(PACKAGES)}

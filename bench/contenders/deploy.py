@@ -76,7 +76,7 @@ put = {
 files.block(
     path="/etc/bash.bashrc",
     content=". /etc/profile.d/lightsout-anaconda.sh",
-    marker="# {mark} Anaconda on the PATH (Lightsout)",
+    marker="# {mark} Anaconda on the PATH",
     try_prevent_shell_expansion=True,
     before=True,
     line="# System-wide .bashrc file.*",

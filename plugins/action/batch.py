@@ -225,7 +225,7 @@ class ActionModule(ActionBase):
         sent = json.dumps(calls)
         payload = (
             f"{modules.shebang}\n{RUNNER.read_text()}\n\n"
-            f"main({modules.zip_base64!r}, {PROFILE!r}, json.loads({sent!r}))\n"
+            f"main({modules.zip_base64!r}, {modules.key!r}, {PROFILE!r}, json.loads({sent!r}))\n"
         )
         built = _BuiltModule(
             b_module_data=payload.encode(), module_style="new", shebang=modules.shebang, serialization_profile=PROFILE
@@ -315,7 +315,7 @@ class Package:
 
     Attributes:
         fqns: the import name of each module.
-        zip_base64: the zip.
+        zip_base64: the zip; ``key`` names its content.
         shebang: the line that core would put above a module for this target.
     """
 
@@ -335,6 +335,7 @@ class Package:
             part.write_bytes(packed)
             part.rename(kept)
         self.zip_base64 = base64.b64encode(packed).decode()
+        self.key = hashlib.sha256(packed).hexdigest()[:24]
 
     def _path(self, name: str) -> str:
         """The module's file."""

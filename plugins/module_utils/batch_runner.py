@@ -13,14 +13,24 @@ Copies do what Ansible's own copy action does from the controller, in the same o
 """
 
 import base64
+import contextlib
 import hashlib
+import importlib
+import io
 import json
 import os
+import shutil
+import stat
 import sys
 import tempfile
+import time
+import zipfile
 
 #: Files longer than this, in bytes, are not shown in a diff: Ansible's own default (max_file_size_for_diff).
 LONGEST_DIFF = 104448
+
+#: Unpacked modules that nobody has used for so many seconds go.
+LONGEST_UNUSED = 30 * 86400
 
 
 def sha1(path):
@@ -65,14 +75,14 @@ def difference(dest, content):
 
 
 class Runner:
-    """Runs calls from a zip of modules. ``zip_path`` is on ``sys.path`` already.
+    """Runs calls from a library of modules: a folder or a zip, which is on ``sys.path`` already.
 
     An *answer* is a dictionary: ``stdout``, ``stderr`` and ``rc`` of a module, which the controller reads with
     Ansible's own parser; or ``result``, where no module ran; and ``add``, what a copy adds to its module's result.
     """
 
-    def __init__(self, zip_path, profile, folder):
-        self.zip_path = zip_path
+    def __init__(self, library, profile, folder):
+        self.library = library
         self.profile = profile
         self.folder = folder
         # The one import that everything shares. Forked children have it at once.
@@ -80,6 +90,13 @@ class Runner:
         from ansible.module_utils._internal._ansiballz import _loader
 
         self._loader = _loader
+
+    def warm_up(self, calls):
+        """Import what the modules import, once for all forks. The modules themselves run as scripts, in each fork."""
+        for fqn in {call[key] for call in calls for key in ("module", "file") if key in call}:
+            with contextlib.suppress(Exception):  # its fork will say why
+                importlib.import_module(fqn)
+            sys.modules.pop(fqn, None)
 
     def run(self, call):
         """One call's answer."""
@@ -143,7 +160,7 @@ class Runner:
                 json_params=args.encode(),
                 profile=self.profile,
                 module_fqn=fqn,
-                modlib_path=self.zip_path,
+                modlib_path=self.library,
                 extensions={},
             )
         except SystemExit as end:
@@ -178,22 +195,58 @@ def failed(answer):
         return False  # noise around the result: the controller knows how to read that
 
 
-def main(zip_base64, profile, calls):
+def unpacked(packed, key):
+    """The modules as files, whose bytecode Python keeps: that saves most of the time that an import from a zip takes.
+
+    They are unpacked once, to /var/cache/lightsout for root and to ~/.cache/lightsout for others, and removed when
+    nobody has used them for LONGEST_UNUSED. Returns the folder, or None where none can be kept that is ours alone.
+    """
+    home = "/var/cache" if os.geteuid() == 0 else os.path.expanduser("~/.cache")
+    shelf = os.path.join(home, "lightsout")
+    folder = os.path.join(shelf, key)
+    try:
+        os.makedirs(shelf, mode=0o700, exist_ok=True)
+        found = os.lstat(shelf)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            return None  # somebody else could put code there
+        if not os.path.isdir(folder):
+            part = tempfile.mkdtemp(dir=shelf)
+            zipfile.ZipFile(io.BytesIO(packed)).extractall(part)
+            os.rename(part, folder)  # whole or not at all
+            sweep(shelf)
+        os.utime(folder)
+    except OSError:
+        return folder if os.path.isdir(folder) else None
+    return folder
+
+
+def sweep(shelf):
+    """Remove what nobody has used for long."""
+    for name in os.listdir(shelf):
+        path = os.path.join(shelf, name)
+        if time.time() - os.lstat(path).st_mtime > LONGEST_UNUSED:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def main(zip_base64, key, profile, calls):
     """Run the calls until one fails; print one JSON object with their answers."""
+    packed = base64.b64decode(zip_base64)
     folder = tempfile.mkdtemp(prefix="ansible_batch_")
-    zip_path = os.path.join(folder, "modules.zip")
-    with open(zip_path, "wb") as file:
-        file.write(base64.b64decode(zip_base64))
-    sys.path[:] = [zip_path] + [p for p in sys.path if p not in ("", ".")]
+    sys.dont_write_bytecode = False
+    library = unpacked(packed, key)
+    if library is None:
+        library = os.path.join(folder, "modules.zip")
+        with open(library, "wb") as file:
+            file.write(packed)
+    sys.path[:] = [library] + [p for p in sys.path if p not in ("", ".")]
     answers = []
     try:
-        runner = Runner(zip_path, profile, folder)
+        runner = Runner(library, profile, folder)
+        runner.warm_up(calls)
         for call in calls:
             answers.append(runner.run(call))
             if failed(answers[-1]) and not call.get("may_fail"):
                 break
     finally:
-        import shutil
-
         shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps({"answers": answers}))
