@@ -188,3 +188,21 @@ def test_the_table_of_machines(world):
         "address": world.show(machine)["PublicIpAddress"],
         "container": f"localcloud-lab-{machine}",
     }
+
+
+@pytest.mark.parametrize("reboot", [True, False])
+def test_an_image_holds_the_machines_files_and_later_machines_run_it(world, pod, monkeypatch, reboot):
+    machine = world.launch()
+    name = world.machines.container(machine)
+    monkeypatch.setattr(module, "request", type("Request", (), {"form": {} if reboot else {"NoReboot": "true"}}))
+    pod.calls.clear()
+    baked = world.ec2.create_image(InstanceId=machine, Name="baked")["ImageId"]
+    kept = ("commit", "--quiet", name, f"localhost/lightsout-baked:{baked}")
+    around = [("stop", "--time", "20", name), kept, ("start", name)] if reboot else [kept]
+    assert [call for call in pod.calls if call[0] in ("stop", "commit", "start")] == around
+    pod.calls.clear()
+    world.launch(ImageId=baked)
+    (run,) = (call for call in pod.calls if call[0] == "run")
+    assert run[-1] == f"localhost/lightsout-baked:{baked}"
+    world.ec2.deregister_image(ImageId=baked)
+    assert ("untag", f"localhost/lightsout-baked:{baked}") in pod.calls

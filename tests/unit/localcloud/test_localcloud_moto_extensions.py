@@ -241,3 +241,30 @@ def test_public_parameters_beside_the_users_own(ec2):
     ssm.put_parameter(Name="/mine", Value="1", Type="String")
     assert ssm.get_parameter(Name="/mine")["Parameter"]["Value"] == "1"
     assert ssm.get_parameters(Names=["/none", offer.parameter])["InvalidParameters"] == ["/none"]
+
+
+def test_an_image_of_a_machine_has_its_disk_and_its_snapshot_has_tags(ec2):
+    offer = catalog.OFFERS[0]
+    stock = ec2.register_image(Name="stock", RootDeviceName=offer.root_device)["ImageId"]
+    ec2_backends[DEFAULT_ACCOUNT_ID]["us-east-1"].amis[stock].architecture = "x86_64"
+    catalog.bake(stock, offer, 8, encrypted=False)
+    disk = {"DeviceName": offer.root_device, "Ebs": {"VolumeSize": 31, "Encrypted": True}}
+    request = {
+        "ImageId": stock,
+        "InstanceType": "t3.micro",
+        "MinCount": 1,
+        "MaxCount": 1,
+        "BlockDeviceMappings": [disk],
+    }
+    machine = ec2.run_instances(**request)["Instances"][0]["InstanceId"]
+    tags = [{"Key": "lightsout:project", "Value": "images"}]
+    tagged = [{"ResourceType": kind, "Tags": tags} for kind in ("image", "snapshot")]
+    baked = ec2.create_image(InstanceId=machine, Name="baked", TagSpecifications=tagged)["ImageId"]
+    (image,) = ec2.describe_images(ImageIds=[baked])["Images"]
+    (mapping,) = image["BlockDeviceMappings"]
+    assert (image["RootDeviceName"], image["Tags"]) == (offer.root_device, tags)
+    assert (mapping["Ebs"]["VolumeSize"], mapping["Ebs"]["Encrypted"]) == (31, True)
+    (snapshot,) = ec2.describe_snapshots(SnapshotIds=[mapping["Ebs"]["SnapshotId"]])["Snapshots"]
+    assert snapshot["Tags"] == tags
+    assert catalog.offer_of(baked).user == offer.user
+    assert code(ec2.create_image, InstanceId=machine, Name="baked") == "InvalidAMIName.Duplicate"

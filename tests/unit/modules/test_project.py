@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import boto3
 import pytest
 from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource, Scope
 from ansible_collections.lightsout.aws.plugins.module_utils.teardown import delete_one
@@ -86,6 +87,19 @@ KINDS_MADE = {
 }
 
 
+class TestImages:
+    def test_images_go_before_the_snapshots_that_they_are_made_of(self, aws, run) -> None:
+        image = aws.image("lightsout-images-1")
+        (mapping,) = aws.ec2.describe_images(ImageIds=[image])["Images"][0]["BlockDeviceMappings"]
+        aws.ec2.create_tags(Resources=[image, mapping["Ebs"]["SnapshotId"]], Tags=tags("images"))
+        result = run(project_teardown, project="images")
+        assert {r["kind"] for r in result["deleted"]} == {"image", "snapshot"}
+        assert [call for call in aws.calls if call.startswith(("Dereg", "Delete"))] == [
+            "DeregisterImage",
+            "DeleteSnapshot",
+        ]
+
+
 class TestInfo:
     def test_lists_every_kind_of_one_project_and_of_no_other(self, aws, run) -> None:
         furnish(aws, "lab")
@@ -101,6 +115,28 @@ class TestInfo:
         furnish(aws, "other")
         result = run(project_info)
         assert set(result["projects"]) == {"lab", "other"}
+
+    def test_all_regions_are_looked_in_and_one_that_refuses_hides_no_other(self, aws, run) -> None:
+        furnish(aws, "lab")
+        far = boto3.client("ec2", region_name="eu-west-3")
+        tagged = [{"ResourceType": "volume", "Tags": tags("lab")}]
+        volume = far.create_volume(AvailabilityZone="eu-west-3a", Size=1, TagSpecifications=tagged)["VolumeId"]
+        assert volume not in {r["id"] for r in run(project_info, project="lab")["resources"]}
+
+        def regions(_request: dict, _go_on: Any) -> dict[str, Any]:
+            return {"Regions": [{"RegionName": name} for name in ("us-east-1", "eu-west-3", "ap-south-1")]}
+
+        aws.on("DescribeRegions", regions, times=2)
+        result = run(project_info, project="lab", all_regions=True, kinds=["instance", "volume"])
+        assert result["regions"] == ["ap-south-1", "eu-west-3", "us-east-1"]
+        assert {r["region"] for r in result["resources"]} == {"us-east-1", "eu-west-3"}
+        assert result["machines"][0]["region"] == "us-east-1"
+        assert volume in {r["id"] for r in result["resources"]}
+        # Where a region is not for everyone, credentials that are right elsewhere are refused.
+        aws.refuse("DescribeVolumes", "AuthFailure", times=3)
+        result = run(project_info, project="lab", all_regions=True, kinds=["instance", "volume"], region="us-west-1")
+        assert set(result["unlisted"]) == {f"volumes in {name}" for name in result["regions"]}
+        assert [machine["region"] for machine in result["machines"]] == ["us-east-1"]
 
     def test_a_kind_that_may_not_be_listed_is_said_and_hides_nothing(self, aws, run) -> None:
         furnish(aws, "lab")
