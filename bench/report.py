@@ -29,9 +29,9 @@ anew and writes this page; [bench/README.md](../bench/README.md) says how, and w
 
 ![Seconds of each contender for a run that changes nothing](performance.svg)
 
-Measured on {date}: {machine}; {versions}; medians of {rounds} rounds in alternation. `x` is the ratio to the bare shell
-script. The machines are containers of the local cloud on the same computer, so they share its processors with the
-controller.
+Measured on {date}, {machine}: {versions}.
+Medians of {rounds} rounds in alternation; `x` is the ratio to the bare shell script. The machines are containers of the
+local cloud on the same computer, so they share its processors with the controller.
 
 {tables}
 
