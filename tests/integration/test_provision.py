@@ -6,6 +6,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import yaml
 
 from localcloud.catalog import OFFERS
 from tests.helpers.project import LOOKS, Project
@@ -38,6 +39,13 @@ class TestAgain:
         assert key.stat().st_mode & 0o777 == 0o400
         assert "PRIVATE KEY" in key.read_text()
         assert lab.ssh("id --user --name").strip() == "ubuntu"
+
+    def test_the_installer_comes_while_the_machine_boots(self, lab) -> None:
+        file = "/opt/.lightsout-anaconda3-installer.sh"
+        sums = lab.ssh(f"sudo flock --timeout 120 {file}.lock sha256sum {file}")
+        assert (
+            f"sha256:{sums.split()[0]}" == yaml.safe_load(lab.cloud.settings.read_text())["anaconda_installer_checksum"]
+        )
 
     def test_no_call_changes_anything_and_few_calls_look(self, lab) -> None:
         assert unchanged(lab.watched("provision"))
