@@ -77,27 +77,31 @@ class Ground:
         self.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=rule)
         return rule
 
-    def ssh(self, instance_id: str, command: str, *, key: Path | None = None, check: bool = True) -> str:
+    def ssh(self, instance_id: str, command: str) -> str:
         """What a command prints on a machine, typed by the image's login user."""
+        done = self.try_ssh(instance_id, command)
+        assert done.returncode == 0, f"ssh {instance_id} {command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def try_ssh(self, instance_id: str, command: str, key: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """The same, which may fail."""
         options = (
             "BatchMode=yes IdentitiesOnly=yes StrictHostKeyChecking=no UserKnownHostsFile=/dev/null LogLevel=ERROR"
         )
         words = (word for option in f"{options} ConnectTimeout=5".split() for word in ("-o", option))
         address = self.describe(instance_id)["PublicIpAddress"]
-        done = subprocess.run(
+        return subprocess.run(
             ["ssh", *words, "-i", str(key or self.key), f"ubuntu@{address}", command],
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-        assert not check or done.returncode == 0, f"ssh {address} {command}: {done.stdout}{done.stderr}"
-        return done.stdout if check else done.stderr
 
     def ssh_when_it_answers(self, instance_id: str, command: str = "true") -> str:
         """The same for a machine that boots; cloud-init restarts its ssh server on the way."""
-        booted = "test -e /run/cloud-init/result.json && echo booted"
-        until(lambda: self.ssh(instance_id, booted, check=False) == "booted\n", "ssh answers")
+        booted = "test -e /run/cloud-init/result.json"
+        until(lambda: self.try_ssh(instance_id, booted).returncode == 0, "ssh answers")
         return self.ssh(instance_id, command)
 
 
@@ -222,7 +226,7 @@ class TestLaunch:
         assert ground.ssh(machine, "id --user --name; sudo --non-interactive id --user") == "ubuntu\n0\n"
         stranger = tmp_path / "stranger"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(stranger)], check=True)
-        assert "Permission denied" in ground.ssh(machine, "true", key=stranger, check=False)
+        assert "Permission denied" in ground.try_ssh(machine, "true", key=stranger).stderr
 
     def test_user_data_ran(self, ground, machine):
         until(lambda: "once" in ground.ssh(machine, "cat from-user-data || true"), "user data ran")
@@ -374,7 +378,7 @@ class TestLife:
 
     def test_the_guest_reboots_itself_and_is_guarded_as_before(self, ground, machine):
         address, before = ground.describe(machine)["PublicIpAddress"], ground.ssh(machine, self.BOOTED)
-        ground.ssh(machine, "sudo systemctl reboot", check=False)
+        ground.try_ssh(machine, "sudo systemctl reboot")
         self.rebooted(ground, machine, before)
         shown = ground.describe(machine)
         assert (shown["PublicIpAddress"], shown["State"]["Name"]) == (address, "running")
@@ -420,7 +424,7 @@ class TestLife:
         ground.ssh_when_it_answers(machine)
 
     def test_a_guest_that_powers_off_is_stopped(self, ground, machine):
-        ground.ssh(machine, "sudo systemctl poweroff", check=False)
+        ground.try_ssh(machine, "sudo systemctl poweroff")
         until(lambda: ground.describe(machine)["State"]["Name"] == "stopped", "the machine is stopped")
         assert ground.describe(machine)["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
         ground.ec2.start_instances(InstanceIds=[machine])
@@ -436,7 +440,7 @@ class TestLife:
         disks = {disk["DeviceName"]: disk["Ebs"]["VolumeId"] for disk in shown["BlockDeviceMappings"]}
         interface = shown["NetworkInterfaces"][0]["NetworkInterfaceId"]
 
-        ground.ssh(machine, "sudo systemctl poweroff", check=False)
+        ground.try_ssh(machine, "sudo systemctl poweroff")
         until(lambda: ground.describe(machine)["State"]["Name"] == "terminated", "the machine is terminated")
         until(lambda: not [name for name in ground.cloud.containers() if machine in name], "the container is gone")
         left = [volume["VolumeId"] for volume in ground.ec2.describe_volumes()["Volumes"]]
