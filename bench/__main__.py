@@ -195,4 +195,7 @@ def versions() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"{error}\n{error.stdout}\n{error.stderr or ''}")

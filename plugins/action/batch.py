@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import ast
 import base64
+import contextlib
 import hashlib
 import io
 import json
 import os
 import stat
+import time
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail
+from ansible._internal._templating._template_vars import generate_ansible_template_vars
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.executor.interpreter_discovery import InterpreterDiscoveryRequiredError
 from ansible.executor.module_common import _BuiltModule, _get_ansible_module_fqn, _get_shebang
 from ansible.module_utils._internal import _event_utils
@@ -30,11 +34,19 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.plugins.action.copy import _create_remote_copy_args, _create_remote_file_args
 from ansible.release import __version__
+from ansible.template import Templar, trust_as_template
+from ansible.vars.clean import namespace_facts
 
-KEYWORDS = {"name", "when", "notify", "no_log", "check_mode", "changed_when", "failed_when"}
+KEYWORDS = {"notify", "no_log", "check_mode", "changed_when", "failed_when"}
 COPY = {"ansible.builtin.copy", "ansible.legacy.copy", "copy"}
 TEMPLATE = {"ansible.builtin.template", "ansible.legacy.template", "template"}
 RUNNER = Path(__file__).resolve().parent.parent / "module_utils/batch_runner.py"
+
+#: Where modules are kept packed, and what hosts answered.
+SHELF = Path(C.ANSIBLE_HOME) / "lightsout"
+
+#: What lay there unchanged for so many seconds goes.
+LONGEST_UNUSED = 30 * 86400
 
 #: Options of a template that are about rendering; the others are about the file.
 TEMPLATE_OPTIONS = {
@@ -55,46 +67,40 @@ PLAIN = {"ansible.builtin.command"}
 PROFILE = "legacy"
 
 
+def holds(condition: Any, templar: Templar) -> bool:
+    """What ``when`` says: a condition, or a list of which all must hold."""
+    return all(map(templar.evaluate_conditional, condition if isinstance(condition, list) else [condition]))
+
+
 class Step:
-    """One entry of ``tasks``: a module, its options and the keywords around it.
+    """One entry of ``look`` or ``tasks``: a module, its options and the keywords around it.
 
     Attributes:
+        args: the module's options; empty for a call that is not wanted, whose templates need not make sense.
         call: what the runner takes; None for a call that is not wanted.
     """
 
     call: dict[str, Any] | None = None
 
-    def __init__(self, entry: Any, number: int) -> None:
+    def __init__(self, entry: Any, place: str, templar: Templar) -> None:
         if not isinstance(entry, Mapping):
-            raise AnsibleActionFail(f"tasks[{number}] is {entry!r}; it must be a task: a module name with its options")
-        modules = [key for key in entry if key not in KEYWORDS]
+            raise AnsibleActionFail(f"{place} is {entry!r}; it must be a task: a module name with its options")
+        modules = [key for key in entry if key not in KEYWORDS | {"name", "when"}]
         if len(modules) != 1:
-            raise AnsibleActionFail(
-                f"tasks[{number}] names {len(modules)} modules ({', '.join(modules)}); it must name one"
-            )
+            raise AnsibleActionFail(f"{place} names {len(modules)} modules ({', '.join(modules)}); it must name one")
         self.module: str = modules[0]
-        self.args: dict[str, Any] = dict(entry[self.module] or {})
-        self.name: str = str(entry.get("name") or self.module)
-        self.wanted = boolean(entry.get("when", True), strict=False)
-        self.no_log = boolean(entry.get("no_log", False), strict=False)
-        notify = entry.get("notify") or []
+        self.name = str(templar.template(entry.get("name", self.module)))
+        self.wanted = holds(entry.get("when", True), templar)
+        words = {key: templar.template(entry[key]) for key in KEYWORDS & set(entry) if self.wanted}
+        self.args: dict[str, Any] = dict(templar.template(entry[self.module]) or {}) if self.wanted else {}
+        self.no_log = boolean(words.get("no_log", False), strict=False)
+        notify = words.get("notify") or []
         self.notify: list[str] = [notify] if isinstance(notify, str) else list(notify)
         self.check_mode: bool | None = None
-        if "check_mode" in entry:
-            self.check_mode = boolean(entry["check_mode"], strict=False)
-        self.only_looks = not boolean(entry.get("changed_when", True), strict=False)
-        self.may_fail = not boolean(entry.get("failed_when", True), strict=False)
-
-    def put_aside(self) -> dict[str, Any]:
-        """Everything but the options, which ``call`` holds, as data that a later task can be given."""
-        return {key: value for key, value in vars(self).items() if key != "args"}
-
-    @classmethod
-    def taken_up(cls, aside: Mapping[str, Any]) -> Step:
-        """The step that ``put_aside`` was called on."""
-        step = cls.__new__(cls)
-        vars(step).update(aside)
-        return step
+        if "check_mode" in words:
+            self.check_mode = boolean(words["check_mode"], strict=False)
+        self.only_looks = not boolean(words.get("changed_when", True), strict=False)
+        self.may_fail = not boolean(words.get("failed_when", True), strict=False)
 
 
 class ActionModule(ActionBase):
@@ -103,51 +109,157 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_diff = True
     _supports_async = False
-    _VALID_ARGS = frozenset({"tasks", "defer", "deferred"})
+    _VALID_ARGS = frozenset({"problems", "look", "refuse", "hold", "tasks", "role_paths"})
+
+    @classmethod
+    def finalize_task_arg(cls, name: str, value: Any, templar: Any, context: Any) -> Any:
+        """Leave templates in the calls for later: they may speak of what is ``seen``."""
+        if name in {"problems", "refuse", "hold"}:
+            return value
+        if name in {"look", "tasks"}:
+            return templar.resolve_to_container(value) if isinstance(value, str) else value
+        return super().finalize_task_arg(name, value, templar, context)
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The merged result; ``results`` holds each call's own."""
+        """The merged result; ``results`` holds each call's own, ``seen`` the answers to ``look`` by name."""
         super().run(tmp, task_vars)
-        self._vars = task_vars or {}
-        steps = self._steps()
-        if boolean(self._task.args.get("defer", False), strict=False):
-            return {"changed": False, "deferred": [step.put_aside() for step in steps]}
-        answers = iter(self._ask([step.call for step in steps if step.call]))
+        self._vars = dict(task_vars or {})
+        roles = self._task.args.get("role_paths") or []
+        self._vars["ansible_search_path"] = [*roles, *self._task.get_search_path()]
 
+        if problems := self._lines("problems"):
+            return {"failed": True, "msg": "\n".join(problems)}
+        looks = self._steps("look")
+        memory = Memory(self, looks)
+        steps = self._foreseen(looks, memory.answers) if looks else self._steps("tasks")
+        answers, digest, done = self._ask(looks, memory.digest, steps or [])
+        if looks:
+            answers = self._answers(looks, answers)
+            if answers[-1].get("failed"):
+                return self._summary(looks, answers)
+            self._learn(looks, answers)
+        if steps is None or done is None:  # nothing was done: what was seen is not what was foreseen
+            memory.keep(answers, digest)
+            if refusals := self._lines("refuse"):
+                return {**self._told(looks, answers), "failed": True, "msg": "\n".join(refusals)}
+            if self._holds():
+                return {**self._told(looks, answers), "held": True}
+            steps = self._steps("tasks")
+            _, _, done = self._ask([], "", steps)
+        work = self._answers(steps, done or [], hide=True)
+        return {**self._told(looks, answers), **self._summary(steps, work), "held": False}
+
+    # -- looking ------------------------------------------------------------------------------------------------
+    def _foreseen(self, looks: list[Step], answers: list[dict[str, Any]]) -> list[Step] | None:
+        """The work, told from what an earlier run saw: if the machine is still so, one exchange is enough."""
+        with contextlib.suppress(AnsibleError):  # told from the truth, it may make sense
+            if answers:
+                self._learn(looks, answers)
+                if not self._lines("refuse") and not self._holds():
+                    return self._steps("tasks")
+        return None
+
+    def _learn(self, looks: list[Step], answers: list[dict[str, Any]]) -> None:
+        """From here on templates know what was seen, facts included."""
+        self._vars["seen"] = {answer["name"]: answer for answer in answers}
+        facts = namespace_facts(self._facts(answers))["ansible_facts"]
+        self._vars["ansible_facts"] = {**self._vars.get("ansible_facts", {}), **facts}
+
+    def _told(self, looks: list[Step], answers: list[dict[str, Any]]) -> dict[str, Any]:
+        """What the result says of the looking."""
+        if not looks:
+            return {}
+        facts = self._facts(answers)
+        return {
+            "changed": False,
+            "results": [],
+            "seen": {answer["name"]: answer for answer in answers},
+            **({"ansible_facts": facts} if facts else {}),
+        }
+
+    def _lines(self, name: str) -> list[str]:
+        """What ``problems`` or ``refuse`` says, without empty lines."""
+        said = self._here().template(self._task.args.get(name))
+        texts = said if isinstance(said, list) else [said]  # a template that says nothing is None
+        return [line.strip() for text in texts if text for line in text.split("\n") if line.strip()]
+
+    def _holds(self) -> bool:
+        """Whether somebody else must do something before the calls of ``tasks`` make sense."""
+        return self._here().evaluate_conditional(self._task.args.get("hold", False))
+
+    def _here(self) -> Templar:
+        """Templates with all variables, and with what was seen."""
+        return self._templar.copy_with_new_env(available_variables=self._vars)
+
+    # -- calling ------------------------------------------------------------------------------------------------
+    def _steps(self, name: str) -> list[Step]:
+        """The calls of ``look`` or ``tasks``, as they are now."""
+        templar = self._here()
+        steps: dict[str, Step] = {}
+        for place, entry in self._entries(name, self._task.args.get(name) or [], templar):
+            step = Step(entry, place, templar)
+            if name == "look":  # several roles may want to know the same
+                step.check_mode, step.only_looks = False, True
+                steps.setdefault(step.name, step)
+            else:
+                steps[place] = step
+        for step in steps.values():
+            step.call = {**self._call(step), "may_fail": step.may_fail} if step.wanted else None
+        return list(steps.values())
+
+    def _entries(self, place: str, entries: Any, templar: Templar) -> Iterator[tuple[str, Any]]:
+        """Each call with its place; those of a block whose condition does not hold as calls that are not wanted."""
+        for number, entry in enumerate(entries):
+            here = f"{place}[{number}]"
+            if not isinstance(entry, Mapping) or "block" not in entry:
+                yield here, entry
+            elif strangers := set(entry) - {"name", "when", "block"}:
+                raise AnsibleActionFail(
+                    f"{here} is a block with {', '.join(sorted(strangers))}; it may have name and when"
+                )
+            else:
+                wanted = holds(entry.get("when", True), templar)
+                for below, inner in self._entries(f"{here}.block", entry["block"], templar):
+                    yield below, inner if wanted else {**inner, "when": False}
+
+    def _answers(self, steps: list[Step], answers: list[dict[str, Any]], hide: bool = False) -> list[dict[str, Any]]:
+        """The result of each call, to the first that failed."""
+        answered = iter(answers)
         results: list[dict[str, Any]] = []
         for step in steps:
             said = {"name": step.name, "module": step.module}
             if not step.wanted:
                 results.append({**said, "changed": False, "skipped": True})
                 continue
-            answer = next(answers, None)
+            answer = next(answered, None)
             if answer is None:  # an earlier call failed
                 break
             self._judge(step, answer)
-            if step.no_log:
+            if step.no_log and hide:
                 answer = self._censored(answer)
             results.append({"changed": False, **answer, **said})
-        return self._summary(steps, results)
+        return results
 
-    def _steps(self) -> list[Step]:
-        """The calls of this task, each ready to be sent: put aside by earlier tasks, or its own."""
-        if "deferred" in self._task.args:
-            earlier = [result for result in self._task.args["deferred"] if "deferred" in result]
-            return [Step.taken_up(aside) for result in earlier for aside in result["deferred"]]
-        steps = [Step(entry, number) for number, entry in enumerate(self._task.args.get("tasks") or [])]
-        for step in steps:
-            step.call = {**self._call(step), "may_fail": step.may_fail} if step.wanted else None
-        return steps
+    def _ask(self, looks: list[Step], digest: str, steps: list[Step]) -> tuple[list, str, list | None]:
+        """One execution on the target.
 
-    def _ask(self, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """One execution on the target; the results of the calls, in order."""
-        if not calls:
-            return []
-        self._calls = calls
+        Args:
+            looks: what to ask.
+            digest: of the answers on which ``steps`` rest.
+            steps: what to do if the answers are these.
+
+        Returns:
+            The answers, their digest, and the results of the work; None for these if the answers are others.
+        """
+        calls = [[step.call for step in kind if step.call] for kind in (looks, steps)]
+        if not any(calls):
+            return [], "", []
+        self._calls = (calls[0], digest, calls[1])
         whole = self._execute_module(module_name="lightsout.aws.batch", module_args={}, task_vars=self._vars)
         if "answers" not in whole:
             raise AnsibleActionFail(result=whole, message=str(whole.get("msg", "the batch could not be run")))
-        return [self._result(answer) for answer in whole["answers"]]
+        seen, digest, done = json.loads(zlib.decompress(base64.b64decode(whole["answers"])))
+        return list(map(self._result, seen)), digest, None if done is None else list(map(self._result, done))
 
     def _result(self, answer: dict[str, Any]) -> dict[str, Any]:
         """A call's answer, read by the parser that core uses for every module."""
@@ -181,14 +293,18 @@ class ActionModule(ActionBase):
             "warnings": [w for result in results for w in result.pop("warnings", [])],
             "deprecations": [w for result in results for w in result.pop("deprecations", [])],
         }
-        facts = {key: value for result in results for key, value in result.get("ansible_facts", {}).items()}
-        if facts:
+        if facts := self._facts(results):
             whole["ansible_facts"] = facts
         if results and results[-1].get("failed"):
             last = results[-1]
             whole |= {"failed": True, "msg": f"{last['name']}: {last.get('msg', 'failed')}"}
             whole |= {key: last[key] for key in ("stderr", "stdout", "rc", "exception") if key in last}
         return whole
+
+    @staticmethod
+    def _facts(results: list[dict[str, Any]]) -> dict[str, Any]:
+        """The facts of all results together."""
+        return {key: value for result in results for key, value in result.get("ansible_facts", {}).items()}
 
     @staticmethod
     def _judge(step: Step, answer: dict[str, Any]) -> None:
@@ -216,16 +332,16 @@ class ActionModule(ActionBase):
     # -- what is sent -------------------------------------------------------------------------------------------
     def _configure_module(self, module_name, module_args, task_vars):
         """Where core asks for a module's payload: ours holds every module that the calls need, and the calls."""
-        calls = [dict(call) for call in self._calls]
+        looks, digest, work = self._calls
+        calls = [*looks, *work]
         modules = Package(self, sorted({name for call in calls for name in (call["module"], call.get("file")) if name}))
-        for call in calls:
-            call["module"] = modules.fqns[call["module"]]
-            if "file" in call:
-                call["file"] = modules.fqns[call["file"]]
-        sent = json.dumps(calls)
+        named = [
+            {**call, **{key: modules.fqns[call[key]] for key in ("module", "file") if key in call}} for call in calls
+        ]
+        sent = json.dumps([named[: len(looks)], digest, named[len(looks) :]])
         payload = (
             f"{modules.shebang}\n{RUNNER.read_text()}\n\n"
-            f"main({modules.zip_base64!r}, {modules.key!r}, {PROFILE!r}, json.loads({sent!r}))\n"
+            f"main({modules.zip_base64!r}, {modules.key!r}, {PROFILE!r}, *json.loads({sent!r}))\n"
         )
         built = _BuiltModule(
             b_module_data=payload.encode(), module_style="new", shebang=modules.shebang, serialization_profile=PROFILE
@@ -255,7 +371,7 @@ class ActionModule(ActionBase):
         elif boolean(args.get("remote_src", False), strict=False):
             return {"module": "ansible.builtin.copy", "args": self._encoded(step, "ansible.builtin.copy", args)}
         else:
-            source = Path(self._loader.get_real_file(self._find_needle("files", args["src"])))
+            source = self._found("files", args["src"])
             if source.is_dir():
                 raise AnsibleActionFail(f"{step.name}: {source} is a folder; copying folders needs a task of its own")
             basename, content = source.name, source.read_bytes()
@@ -281,18 +397,26 @@ class ActionModule(ActionBase):
                 "force": boolean(args.get("force", True), strict=False),
                 "follow": follow,
                 "check": self._checks(step),
-                "diff": self._task.diff,
+                "diff": self._task.diff and not step.no_log,
             },
         }
 
+    def _found(self, folder: str, source: str) -> Path:
+        """A file on the controller, looked for as core does, and decrypted where it is a vault."""
+        path = self._loader.path_dwim_relative_stack(self._vars["ansible_search_path"], folder, source)
+        return Path(self._loader.get_real_file(path))
+
     def _rendered(self, step: Step, args: dict[str, Any]) -> bytes:
-        """The template's text, by core's own lookup: search path, includes and ``ansible_managed`` are core's."""
-        lookup = self._shared_loader_obj.lookup_loader.get(
-            "ansible.builtin.template", loader=self._loader, templar=self._templar
-        )
+        """The template's text, as core's action renders it; core's lookup copies all variables for each template."""
+        path = self._found("templates", args["src"])
         options = {key: args.pop(key) for key in list(args) if key in TEMPLATE_OPTIONS}
-        (text,) = lookup.run([args["src"]], variables=self._vars, **options)
-        return str(text).encode()
+        told = generate_ansible_template_vars(args["src"], str(path), None, "ansible_managed" not in self._vars)
+        folders = [place for p in self._vars["ansible_search_path"] for place in (f"{p}/templates", p)]
+        templar = self._templar.copy_with_new_env(
+            searchpath=[str(path.parent), *folders], available_variables={**self._vars, **told}
+        )
+        text = trust_as_template(path.read_text())
+        return str(templar.template(text, escape_backslashes=False, overrides=options)).encode()
 
     def _checks(self, step: Step) -> bool:
         """Whether a call only looks what it would change."""
@@ -306,6 +430,50 @@ class ActionModule(ActionBase):
         return json.dumps(
             {"ANSIBLE_MODULE_ARGS": whole}, cls=get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
         )
+
+
+class Memory:
+    """What a host answered when it was last asked the same, in ``ANSIBLE_HOME/lightsout``.
+
+    It is a guess, never the truth: the host is asked again, and only if it answers the same is work done that was told
+    from the guess. Answers with ``no_log`` are not written down, so batches that ask such a thing do not guess.
+
+    Attributes:
+        answers: of the calls of ``look``, in order; empty where nothing is remembered.
+        digest: the host's own digest of them.
+    """
+
+    def __init__(self, action: ActionModule, looks: list[Step]) -> None:
+        self.answers: list[dict[str, Any]] = []
+        self.digest = ""
+        secret = any(step.no_log for step in looks)
+        self._file = None
+        if not looks or secret or not action._task.args.get("tasks"):
+            return
+        names = ("inventory_hostname", "ansible_host", "ansible_port", "ansible_user", "ansible_connection")
+        host = {name: str(action._vars.get(name)) for name in names}
+        asked = json.dumps([__version__, host, [step.call for step in looks]], sort_keys=True)
+        self._file = SHELF / f"seen-{hashlib.sha256(asked.encode()).hexdigest()[:24]}.json"
+        with contextlib.suppress(OSError, ValueError):
+            self.digest, self.answers = json.loads(self._file.read_text())
+
+    def keep(self, answers: list[dict[str, Any]], digest: str) -> None:
+        """Remember for the next run."""
+        if self._file:
+            put(self._file, json.dumps([digest, answers], default=str).encode())
+
+
+def put(file: Path, content: bytes) -> None:
+    """Write a file to the shelf, whole or not at all, as other workers write too; what is old goes."""
+    SHELF.mkdir(parents=True, exist_ok=True, mode=0o700)
+    part = file.with_suffix(f".{os.getpid()}")
+    part.touch(mode=0o600)
+    part.write_bytes(content)
+    part.rename(file)
+    for old in SHELF.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > LONGEST_UNUSED:
+                old.unlink()
 
 
 class Package:
@@ -324,16 +492,12 @@ class Package:
         self._paths = {name: self._path(name) for name in modules}
         self.fqns = {name: _get_ansible_module_fqn(path) for name, path in self._paths.items()}
         self.shebang = self._interpreter()
-        kept = Path(C.ANSIBLE_HOME) / "lightsout" / f"batch-{self._key()}.zip"
+        kept = SHELF / f"batch-{self._key()}.zip"
         try:
             packed = kept.read_bytes()
         except OSError:
             packed = self._pack()
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            # Whole or not at all: other workers pack the same set at the same time.
-            part = kept.with_suffix(f".{os.getpid()}")
-            part.write_bytes(packed)
-            part.rename(kept)
+            put(kept, packed)
         self.zip_base64 = base64.b64encode(packed).decode()
         self.key = hashlib.sha256(packed).hexdigest()[:24]
 

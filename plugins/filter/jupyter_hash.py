@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+import base64
 import re
 from typing import Any
 
@@ -13,7 +12,6 @@ from ansible.errors import AnsibleFilterError
 
 try:
     from argon2 import PasswordHasher
-    from argon2.exceptions import Argon2Error, InvalidHashError
 except ImportError:  # told when a hash is asked for: a role's other parts work without
     PasswordHasher = None
 
@@ -25,38 +23,30 @@ FORMS = re.compile(
     r"argon2:\$argon2(id|i|d)\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+|sha1:[0-9a-f]+:[0-9a-f]{40}"
 )
 
+SALT = re.compile(r"argon2:\$argon2id\$v=19\$m=10240,t=10,p=8\$([A-Za-z0-9+/]{22,})")
+
 
 def is_jupyter_hash(value: Any) -> bool:
     """Whether Jupyter Server accepts ``value`` as ``hashed_password``."""
     return isinstance(value, str) and FORMS.fullmatch(value) is not None
 
 
-def jupyter_hash(password: str, known: str = "") -> str:
+def jupyter_hash(password: str, salt: str = "") -> str:
     """The argon2id hash of a password in Jupyter's form.
 
     Args:
         password: what a person types, any text.
-        known: a hash that is in use. When it is this password's, it is the answer: salts are random, so a new hash each
-            time would look like a change each time.
+        salt: an argon2id hash of ours up to its salt, ``argon2:$argon2id$v=19$m=10240,t=10,p=8$SALT``: it is used
+            again, so that the same password has the same hash. With anything else the salt is new.
 
     Raises:
         AnsibleFilterError: argon2-cffi is missing on the controller.
     """
     if PasswordHasher is None:
         raise AnsibleFilterError("argon2-cffi is needed on this computer: pip install argon2-cffi (or `make setup`)")
-    hasher = PasswordHasher(**ARGON2)
-    if known.startswith("argon2:"):
-        try:
-            if hasher.verify(known.removeprefix("argon2:"), password):
-                return known
-        except (Argon2Error, InvalidHashError):
-            pass
-    elif is_jupyter_hash(known):
-        _, salt, digest = known.split(":")
-        made = hashlib.sha1(password.encode() + salt.encode(), usedforsecurity=False).hexdigest()
-        if hmac.compare_digest(made, digest):
-            return known
-    return "argon2:" + hasher.hash(password)
+    used = SALT.fullmatch(salt)
+    known = base64.b64decode(used[1] + "=" * (-len(used[1]) % 4)) if used else None
+    return "argon2:" + PasswordHasher(**ARGON2).hash(password, salt=known)
 
 
 class FilterModule:

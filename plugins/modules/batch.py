@@ -12,36 +12,62 @@ description:
   - The modules are the installed ones, unchanged; check mode, diff and return values are theirs. What is saved is
     the start of Python and the round trips of each task, which is where the time of a run goes.
   - The list stops at the first call that fails.
+  - With O(look) the target is asked first, and O(tasks) may depend on what it answered. What it answered last time is
+    remembered on the controller, so that a target which is still as it was is asked and put right in a single exchange.
   - M(ansible.builtin.template) is rendered on the controller; M(ansible.builtin.copy) sends its content along. Both
     then compare and write on the target in the same process.
   - What Ansible sends with its modules is kept on the target, in C(/var/cache/lightsout) for root and in
     C(~/.cache/lightsout) for others, so that Python compiles it once; also in check mode. What nobody has used for 30
     days is removed.
 options:
+  problems:
+    description:
+      - What is wrong with the settings, as a text or a list of texts. Each line of it is told, and the task fails
+        before the target hears of it.
+    type: raw
+  look:
+    description:
+      - Calls that only ask. They run side by side, also in check mode, and change nothing. Written as those of
+        O(tasks); of calls with the same C(name) the first is made, so that the questions of several roles can be added
+        up.
+      - The templates of O(refuse), O(hold) and O(tasks) find the answers in the variable C(seen), by the calls'
+        names, and facts in C(ansible_facts).
+      - The answers are remembered in C(ANSIBLE_HOME/lightsout), readable by you alone, for at most 30 days. They are a
+        guess from which work is told, and which the target compares with its answers of now (not counting times)
+        before it does anything. With C(no_log) on one of the calls nothing is remembered.
+    type: list
+    elements: dict
+    default: []
+  refuse:
+    description:
+      - What is wrong with the target, as O(problems) has it. The task fails before anything is done.
+    type: raw
+  hold:
+    description:
+      - A condition, as in C(when). If it holds, nothing is done and the result is C(held), so that other tasks can do
+        first what a batch cannot.
+    type: raw
+    default: false
   tasks:
     description:
       - The calls, in order. Each is a dictionary with one module name as key (fully qualified) and its options as
         value, and optionally C(name), C(when), C(notify), C(no_log), C(check_mode), C(changed_when) and C(failed_when).
-      - These mean what they mean on a task, but all conditions take booleans (write them as templates). C(notify) names
+      - These mean what they mean on a task, but C(changed_when) and C(failed_when) take booleans only. C(notify) names
         handlers, which run when this call changed something. With C(failed_when=false) the list goes on when the call
         fails.
+      - A C(block) with C(name) and C(when) holds calls for which that condition is asked once.
       - Modules that need an action plugin of their own cannot be used, except M(ansible.builtin.copy) of files and
         content (not of folders), M(ansible.builtin.template) and M(ansible.builtin.command).
-      - Required, unless O(deferred) is given.
     type: list
     elements: dict
-  defer:
+    default: []
+  role_paths:
     description:
-      - Do not run the calls now. Register the result, and give it to a later task as O(deferred), so that several roles
-        can be run in one go. Templates are rendered now, where their role's files and variables are at hand.
-    type: bool
-    default: false
-  deferred:
-    description:
-      - Run the calls that earlier tasks have put aside, in this order. Takes their registered results; those of tasks
-        that were skipped have no calls.
+      - Folders of roles. Relative sources of copies and templates are looked for in their C(files) and C(templates),
+        before those of the task. For a play that runs the calls of several roles in one batch.
     type: list
-    elements: dict
+    elements: path
+    default: []
 attributes:
   check_mode:
     support: full
@@ -73,7 +99,27 @@ EXAMPLES = r"""
           name: jupyter
           enabled: true
           state: started
-        when: "{{ jupyter_enabled }}"
+        when: jupyter_enabled
+
+- name: A certificate, if the one that is there is about to end
+  lightsout.aws.batch:
+    look:
+      - name: Certificate
+        ansible.builtin.command:
+          argv: [openssl, x509, -in, /etc/jupyter/certificate.pem, -noout, -checkend, "2592000"]
+        failed_when: false
+    tasks:
+      - name: Certificate
+        when: seen.Certificate.rc != 0
+        block:
+          - name: Private key
+            community.crypto.openssl_privatekey:
+              path: /etc/jupyter/private_key.pem
+          - name: Self-signed certificate
+            community.crypto.x509_certificate:
+              path: /etc/jupyter/certificate.pem
+              privatekey_path: /etc/jupyter/private_key.pem
+              provider: selfsigned
 """
 
 RETURN = r"""
@@ -87,11 +133,15 @@ results:
   sample:
     - {name: Folder, module: ansible.builtin.file, changed: false, path: /etc/jupyter, mode: "0755"}
     - {name: Service, module: ansible.builtin.systemd_service, skipped: true, changed: false}
-deferred:
-  description: The calls that were put aside.
-  returned: when O(defer=true)
-  type: list
-  elements: dict
+seen:
+  description: The answers to O(look), by the calls' names.
+  returned: with O(look)
+  type: dict
+  sample: {Certificate: {name: Certificate, module: ansible.builtin.command, rc: 0, stdout: It will not expire}}
+held:
+  description: Whether O(hold) kept the calls of O(tasks) from being run.
+  returned: with O(tasks)
+  type: bool
 changed:
   description: Whether any call changed something.
   returned: always

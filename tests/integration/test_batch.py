@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -207,28 +208,62 @@ BEHAVIOR = """
       ignore_errors: true
       register: second
     - lightsout.aws.batch:
-        defer: true
+        look:
+          - {name: Folder, ansible.builtin.stat: {path: "{{ folder }}"}}
+          - {name: Folder, ansible.builtin.stat: {path: /of-another-role-with-the-same-question}}
+          - {name: Facts, ansible.builtin.setup: {gather_subset: ["!all", "!min", distribution]}}
+          - {name: Nothing, ansible.builtin.stat: {path: /nothing}, when: false}
+        problems: "{% if word is not defined %}never told{% endif %}"
+        refuse: "{% if not seen.Folder.stat.isdir %}never told{% endif %}"
         tasks:
-          - {ansible.builtin.copy: {content: "{{ word }}", dest: "{{ folder }}/later", mode: "0644"}, notify: Second}
+          - ansible.builtin.copy:
+              content: "{{ word }} {{ ansible_facts.distribution }}"
+              dest: "{{ folder }}/later"
+              mode: "0644"
+            when: [seen.Folder.stat.isdir, seen.Nothing.skipped]
+            notify: Second
+          - name: Not the time
+            when: not seen.Folder.stat.exists
+            block:
+              - {name: Within, ansible.builtin.command: {argv: [touch, "{{ seen.Never.stat }}"]}}
+              - {name: Deeper, when: true, block: [{name: Below, ansible.builtin.stat: {path: /}}]}
+          - name: The time
+            when: seen.Folder.stat.exists
+            block: [{name: Also, ansible.builtin.stat: {path: /}}]
       vars: {word: "{{ '{{ not a template }}' }}"}
       register: third
-    - lightsout.aws.batch: {defer: true, tasks: [{ansible.builtin.stat: {path: /}}]}
-      when: false
-      register: skipped
-    - ansible.builtin.stat: {path: "{{ folder }}/later"}
-      register: before
-    - lightsout.aws.batch: {deferred: ["{{ third }}", "{{ skipped }}"]}
-      register: fourth
+    - lightsout.aws.batch:
+        look: [{name: Folder, ansible.builtin.stat: {path: "{{ folder }}"}}]
+        hold: seen.Folder.stat.isdir
+        tasks: [{ansible.builtin.command: {argv: [touch, "{{ folder }}/never"]}}]
+      register: held
+    - lightsout.aws.batch:
+        look: [{name: Folder, ansible.builtin.stat: {path: "{{ folder }}"}}]
+        refuse:
+          - "{% if seen.Folder.stat.isdir %}a folder{% endif %}\n"
+          - "{% if false %}x{% endif %}"
+          - "\n  and more\n"
+        tasks: [{ansible.builtin.command: {argv: [touch, "{{ folder }}/never"]}}]
+      ignore_errors: true
+      register: refused
+    - lightsout.aws.batch:
+        problems: "{{ word }} cannot be"
+        look: [{name: Folder, ansible.builtin.command: {argv: [touch, "{{ folder }}/never"]}}]
+      vars: {word: this}
+      ignore_errors: true
+      register: wrong
     - ansible.builtin.copy:
-        content: "{{ seen | to_json }}"
+        content: "{{ found | to_json }}"
         dest: "{{ folder }}/seen.json"
         mode: "0644"
       vars:
-        seen:
+        found:
           first: "{{ first }}"
           second: "{{ second }}"
-          before: "{{ before }}"
-          fourth: "{{ fourth }}"
+          third: "{{ third }}"
+          held: "{{ held }}"
+          refused: "{{ refused }}"
+          wrong: "{{ wrong }}"
           facts: "{{ ansible_facts }}"
 """
 
@@ -260,7 +295,7 @@ def behavior(tmp_path_factory) -> tuple[Path, dict[str, Any], str]:
 def test_only_the_handlers_of_calls_that_changed_something_wake(behavior) -> None:
     _, _, printed = behavior
     assert printed.index("woken first") < printed.index("woken second")
-    assert printed.count("woken second") == 1  # by the deferred copy, not by the stat before it
+    assert printed.count("woken second") == 1  # by the copy, not by the stat before it
 
 
 def test_the_list_stops_at_the_first_failure_that_counts(behavior) -> None:
@@ -278,8 +313,88 @@ def test_calls_keep_their_names_skips_are_said_secrets_hidden_and_facts_kept(beh
     assert seen["facts"]["pkg_mgr"]
 
 
-def test_what_is_put_aside_is_done_later_as_it_was_meant(behavior) -> None:
+def test_calls_can_depend_on_what_was_seen(behavior) -> None:
     folder, seen, _ = behavior
-    assert not seen["before"]["stat"]["exists"]
-    assert (folder / "later").read_text() == "{{ not a template }}"
-    assert seen["fourth"]["changed"] and len(seen["fourth"]["results"]) == 1
+    assert (folder / "later").read_text().startswith("{{ not a template }} ")
+    assert len((folder / "later").read_text().split()) == 6  # the distribution is known
+    results = {result["name"]: result for result in seen["third"]["results"]}
+    assert results["Within"]["skipped"] and results["Below"]["skipped"] and results["Also"]["stat"]["isdir"]
+    assert (
+        list(seen["third"]["seen"]) == ["Folder", "Facts", "Nothing"]
+        and seen["third"]["seen"]["Folder"]["stat"]["isdir"]
+    )
+
+
+def test_what_is_held_or_refused_does_nothing(behavior) -> None:
+    folder, seen, _ = behavior
+    assert seen["held"]["held"] and not seen["held"]["changed"] and seen["held"]["seen"]["Folder"]["stat"]["isdir"]
+    assert seen["refused"]["failed"] and seen["refused"]["msg"] == "a folder\nand more"
+    assert seen["wrong"]["failed"] and seen["wrong"]["msg"] == "this cannot be"
+    assert not (folder / "never").exists()
+
+
+MEMORY = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - lightsout.aws.batch:
+        look:
+          - {name: Wish, ansible.builtin.command: {argv: [cat, "{{ folder }}/wish"]}, no_log: "{{ secret }}"}
+          - {name: Facts, ansible.builtin.setup: {gather_subset: ["!all", "!min", env]}}
+        tasks:
+          - {ansible.builtin.copy: {content: "{{ seen.Wish.stdout }}", dest: "{{ folder }}/done", mode: "0644"}}
+"""
+
+
+class TestMemory:
+    """What a host answered last time saves an exchange, and never decides what is done."""
+
+    @pytest.fixture
+    def run(self, tmp_path):
+        """Grant the wish; the number of times that a module was executed."""
+        (tmp_path / "book.yml").write_text(MEMORY)
+        python = tmp_path / "python"
+        python.write_text(f'#!/bin/sh\necho >> {tmp_path}/starts\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+
+        def run(wish: str, *, secret: bool = False) -> int:
+            (tmp_path / "wish").write_text(wish)
+            (tmp_path / "starts").write_text("")
+            settings = {"folder": str(tmp_path), "secret": secret, "ansible_python_interpreter": str(python)}
+            book = str(tmp_path / "book.yml")
+            subprocess.run(
+                ["ansible-playbook", "-i", "localhost,", "-c", "local", book, "-e", json.dumps(settings)],
+                cwd=ROOT,
+                env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "home")},
+                capture_output=True,
+                check=True,
+            )
+            assert (tmp_path / "done").read_text() == wish
+            return len((tmp_path / "starts").read_text().splitlines())
+
+        run.folder, run.shelf = tmp_path, tmp_path / "home/lightsout"
+        return run
+
+    def test_the_same_answers_need_one_exchange_and_others_two(self, run) -> None:
+        assert [run(wish) for wish in ("tea", "tea", "coffee", "coffee", "tea")] == [2, 1, 2, 1, 2]
+
+    def test_work_is_looked_at_though_the_answers_are_the_same(self, run) -> None:
+        run("tea")
+        (run.folder / "done").write_text("spilled")
+        assert run("tea") == 1  # and it is tea again
+
+    def test_what_is_remembered_is_for_its_owner_alone(self, run) -> None:
+        run("tea")
+        (file,) = run.shelf.glob("seen-*.json")
+        assert file.stat().st_mode & 0o777 == 0o600 and run.shelf.stat().st_mode & 0o777 == 0o700
+
+    def test_secrets_are_not_remembered(self, run) -> None:
+        assert [run("tea", secret=True) for _ in range(2)] == [2, 2]
+        assert not list(run.shelf.glob("seen-*"))
+
+    def test_a_broken_memory_is_no_memory(self, run) -> None:
+        run("tea")
+        (file,) = run.shelf.glob("seen-*.json")
+        for broken in ("", "[", "{}", '["", []]', "[1, 2, 3]"):
+            file.write_text(broken)
+            assert run("tea") == 2

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lightsout.aws.plugins.filter import jupyter_hash as plugin
@@ -23,17 +21,18 @@ def test_argon2id_in_jupyters_form(known):
     assert plugin.is_jupyter_hash(known) and AWKWARD not in known
 
 
-def test_a_known_hash_of_this_password_is_kept_and_of_another_replaced(known):
-    assert plugin.jupyter_hash(AWKWARD, known) == known
-    assert plugin.jupyter_hash(AWKWARD + "!", known) != known
-    assert plugin.jupyter_hash(AWKWARD, "argon2:broken").startswith("argon2:$argon2id$")
+def test_with_the_salt_of_a_hash_the_same_password_has_the_same_hash(known):
+    salt = known.rpartition("$")[0]
+    assert plugin.jupyter_hash(AWKWARD, salt) == known
+    assert plugin.jupyter_hash(AWKWARD + "!", salt) != known
+    assert plugin.jupyter_hash(AWKWARD) != known
 
 
-def test_a_legacy_hash_is_known_too():
-    digest = hashlib.sha1(b"pass" + b"0123456789ab", usedforsecurity=False).hexdigest()
-    legacy = f"sha1:0123456789ab:{digest}"
-    assert plugin.jupyter_hash("pass", legacy) == legacy
-    assert plugin.jupyter_hash("Pass", legacy).startswith("argon2:")
+@pytest.mark.parametrize(
+    "salt", ["", "sha1:0123456789ab", "argon2:broken", "argon2:$argon2id$v=19$m=8,t=1,p=1$" + "A" * 22]
+)
+def test_a_salt_that_is_not_of_ours_is_replaced(salt):
+    assert plugin.jupyter_hash("x", salt).startswith("argon2:$argon2id$v=19$m=10240,t=10,p=8$")
 
 
 @pytest.mark.parametrize("value", ["", "secret", "sha1:xyz:00", "argon2:", "argon2:$argon2id$v=19", None, 5])
