@@ -124,6 +124,12 @@ def prepare(cloud: Cloud) -> tuple[work.Work, str, str]:
     return done, reference, prepared
 
 
+def leave(*_: object) -> None:
+    """Whatever ends the run, the cloud must go; a second signal must not keep it from that."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(1)
+
+
 def main() -> None:
     """Run and report."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
@@ -132,7 +138,7 @@ def main() -> None:
     parser.add_argument("--contenders", default=",".join(CONTENDERS), help="names (default: all)")
     parser.add_argument("--no-install", action="store_true", help="leave out the runs that install Anaconda")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the cloud must go, however this ends
+    signal.signal(signal.SIGTERM, leave)
     contenders = [CONTENDERS[name] for name in options.contenders.split(",")]
     samples: list[Sample] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, Cloud(Path(folder)) as cloud:
