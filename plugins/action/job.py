@@ -21,7 +21,13 @@ from ansible_collections.lightsout.aws.plugins.module_utils import folders
 display = Display()
 
 VERBS = ["prepare", "start", "list", "log", "follow", "cancel", "compare"]
-ENDED = {"succeeded", "failed", "cancelled", "lost"}
+ENDED = {"succeeded", "failed", "cancelled", "interrupted", "lost"}
+THEN = ["nothing", "stop", "terminate"]
+#: systemd's own names of the limits, and what they may be.
+LIMITS = {
+    "memory": ("MemoryMax", re.compile(r"\d+[KMGT]?"), "a size such as 12G"),
+    "cpus": ("CPUQuota", re.compile(r"\d+(\.\d+)?"), "a number of cores such as 2 or 1.5"),
+}
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Seconds that one call waits on the machine for news of a job.
 LISTEN = 20
@@ -62,6 +68,20 @@ class ActionModule(ActionBase):
                 "environment": {"type": "dict", "default": {}, "no_log": True},
                 "exclude": {"type": "list", "elements": "str", "default": []},
                 "grace": {"type": "int"},
+                "queue": text,
+                "restarts": {"type": "int", "default": 0},
+                "restart_delay": {"type": "int", "default": 10},
+                "survive_reboot": {"type": "bool", "default": False},
+                "memory": text,
+                "cpus": text,
+                "gpu": {"type": "bool", "default": False},
+                "then": {"type": "str", "choices": THEN, "default": "nothing"},
+                "then_delay": {"type": "int", "default": 60},
+                "sync_to": text,
+                "sync_interval": {"type": "int", "default": 300},
+                "sync_endpoint": text,
+                "sync_region": text,
+                "resume": {"type": "bool", "default": False},
                 "rerun": {"type": "bool", "default": False},
                 "token": {**text, "no_log": False},
                 "version": text,
@@ -119,13 +139,15 @@ class ActionModule(ActionBase):
         except AnsibleActionFail as failure:
             # Told by the task after this one: what this one says is hidden where the environment is secret.
             return {**answer, "problems": [failure.message]}
-        answer.update(action=agreed["action"], job=agreed["job"], changed=agreed["action"] == "start")
+        answer.update(action=agreed["action"], job=agreed["job"])
+        answer["changed"] = agreed["action"] == "start" or bool(agreed.get("policy"))
+        answer["notices"] = [f"It runs already; from now on {change}." for change in agreed.get("policy", [])]
         if agreed["action"] != "none":
             upload["to"] = agreed.get("upload_to", "")
             if agreed.get("copy_from"):
                 upload["options"].append(f"--copy-dest={agreed['copy_from']}")
             answer["token"] = agreed.get("token", "")
-            answer["notices"] = [
+            answer["notices"] += [
                 *(f"{path} has Windows line ends (CRLF): mended on the machine." for path in definition["crlf"]),
                 *(f"{path} had no run bit: set on the machine." for path in definition["not_executable"]),
             ]
@@ -163,6 +185,7 @@ class ActionModule(ActionBase):
                 problems.append(f"training_environment: '{key}' cannot be the name of a variable.")
             elif isinstance(value, (dict, list)) or value is None or "\0" in str(value):
                 problems.append(f"training_environment: the value of {key} must be a text or a number.")
+        problems += self._policy_problems()
         if source and not shutil.which("rsync"):
             problems.append("rsync is not installed on this computer: sudo apt-get install rsync (or `make setup`).")
         if problems:
@@ -180,12 +203,22 @@ class ActionModule(ActionBase):
             "source": found.digest,
             **({"script": script, "arguments": arguments} if script else {}),
             **({"command": command} if command else {}),
+            **({"gpu": True} if args["gpu"] else {}),
+            **({"queue": args["queue"]} if args["queue"] else {}),
+            **({"reboot": True} if args["survive_reboot"] else {}),
+            **({"limits": limits} if (limits := self._limits()) else {}),
         }
         environment = {str(key): str(value) for key, value in sorted(args["environment"].items())}
         identity = json.dumps([definition, environment], sort_keys=True)
         definition["digest"] = hashlib.sha256(identity.encode()).hexdigest()
         definition.update(
             grace=GRACE if args["grace"] is None else args["grace"],
+            restarts=args["restarts"],
+            restart_delay=args["restart_delay"],
+            then=args["then"],
+            then_delay=args["then_delay"],
+            sync=self._sync(),
+            resume=args["resume"],
             crlf=found.crlf,
             not_executable=found.not_executable,
         )
@@ -196,6 +229,44 @@ class ActionModule(ActionBase):
             "size": found.size,
         }
         return problems, upload, definition
+
+    def _policy_problems(self) -> list[str]:
+        """What is wrong with how the job is to be treated."""
+        args, problems = self.args, []
+        if args["queue"] and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", args["queue"]):
+            problems.append(
+                f"training_queue: '{args['queue']}' cannot be a queue's name: use letters, digits, '-', '_'."
+            )
+        for key, (_, form, right) in LIMITS.items():
+            if args[key] and not form.fullmatch(args[key]):
+                problems.append(f"training_{key}: '{args[key]}' is not {right}.")
+        for key in ("restarts", "restart_delay", "then_delay"):
+            if args[key] < 0:
+                problems.append(f"training_{key}: {args[key]} is negative.")
+        to = args["sync_to"]
+        if to and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/\S*)?|/\S+|\S+@?\S*:\S+", to):
+            problems.append(f"training_sync_to: '{to}' is no place: write s3://bucket/prefix, host:path or /path.")
+        if to and args["sync_interval"] < 10:
+            problems.append(f"training_sync_interval: {args['sync_interval']} s is too often; use at least 10.")
+        if args["resume"] and args["rerun"]:
+            problems.append("training_resume goes on from earlier results and training_rerun begins anew: give one.")
+        return problems
+
+    def _limits(self) -> dict[str, str]:
+        """The limits as systemd takes them."""
+        limits = {}
+        if self.args["memory"]:
+            limits |= {"MemoryMax": self.args["memory"], "MemorySwapMax": "0"}
+        if self.args["cpus"]:
+            limits["CPUQuota"] = f"{float(self.args['cpus']) * 100:.0f}%"
+        return limits
+
+    def _sync(self) -> dict[str, Any] | None:
+        """Where the results go."""
+        if not self.args["sync_to"]:
+            return None
+        keys = ("to", "interval", "endpoint", "region")
+        return {key: self.args[f"sync_{key}"] for key in keys if self.args[f"sync_{key}"]}
 
     def _locate(self, source: str, script: str) -> tuple[pathlib.Path | None, str, str]:
         """Find out what to upload and what to run: (source, script within it, complaint)."""
@@ -272,7 +343,7 @@ class ActionModule(ActionBase):
                 time.sleep(5)
                 self._connection.reset()
         job = answer["job"]
-        if self.args["must_succeed"] and job["state"] in ("failed", "lost", "cancelled"):
+        if self.args["must_succeed"] and job["state"] in ("failed", "lost", "cancelled", "interrupted"):
             return {"job": job, "failed": True, "msg": self._ending(job)}
         return {"job": job}
 

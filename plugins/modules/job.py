@@ -84,6 +84,64 @@ options:
     description:
       - Seconds between TERM and KILL. Without it C(prepare) takes 30, and C(cancel) the job's own.
     type: int
+  queue:
+    description: Jobs of a queue run one after another, in the order of their start; empty for none. For C(prepare).
+    type: str
+    default: ""
+  restarts:
+    description: How often a command that fails is started again. For C(prepare).
+    type: int
+    default: 0
+  restart_delay:
+    description: Seconds before the first restart; twice as long before each further one. For C(prepare).
+    type: int
+    default: 10
+  survive_reboot:
+    description: Start the job again at boot when the machine was restarted. For C(prepare).
+    type: bool
+    default: false
+  memory:
+    description: The most memory that the job may take, as systemd's C(MemoryMax). For C(prepare).
+    type: str
+    default: ""
+  cpus:
+    description: The most cores that it may use, for example C(1.5). For C(prepare).
+    type: str
+    default: ""
+  gpu:
+    description: Refuse the job on a machine where no NVIDIA GPU answers. For C(prepare).
+    type: bool
+    default: false
+  then:
+    description: What becomes of the machine when its last job has ended. For C(prepare).
+    type: str
+    choices: [nothing, stop, terminate]
+    default: nothing
+  then_delay:
+    description: Seconds until then. For C(prepare).
+    type: int
+    default: 60
+  sync_to:
+    description:
+      - Where results go at an interval and at the end, C(s3://bucket/prefix), C(host:path) or C(/path). For C(prepare).
+    type: str
+    default: ""
+  sync_interval:
+    description: Seconds between two syncs. For C(prepare).
+    type: int
+    default: 300
+  sync_endpoint:
+    description: Endpoint of an S3 that is not AWS's. For C(prepare).
+    type: str
+    default: ""
+  sync_region:
+    description: Region of the bucket. For C(prepare).
+    type: str
+    default: ""
+  resume:
+    description: Go on from what is at O(sync_to), or from what the run before has left. For C(prepare).
+    type: bool
+    default: false
   rerun:
     description: Run a job again that has ended; the earlier run is kept. For C(prepare).
     type: bool
@@ -162,7 +220,7 @@ problems:
 action:
   description:
     - C(start) when the job has to be uploaded and started, C(none) when it has been, C(install) when the machine has no
-      runner of that version. For C(prepare).
+      runner of that version, or not what the sync needs. For C(prepare).
   returned: for C(prepare)
   type: str
 upload:

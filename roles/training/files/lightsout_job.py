@@ -10,6 +10,8 @@ SYNOPSIS
     lightsout-job cancel NAME [--grace SECONDS] ask a job to end (TERM), then make it (KILL)
     lightsout-job start NAME                    start a job that has been uploaded
     lightsout-job run NAME                      what systemd and screen call: run it here and keep its record
+    lightsout-job after NAME                    what they call then, as root: stop the machine if that is wanted
+    lightsout-job power-off                     what `after` calls a minute later, unless something runs again
 
     For the playbooks, in JSON: prepare, watch, results.
 
@@ -19,17 +21,18 @@ FILES
         log           what the job printed, between a first and a last line of ours
         job.json      what was asked for: command, launcher, paths (no secrets)
         environment   the job's variables as JSON, mode 0600, possibly secrets
-        state.json    name, run, state, started, ended, exit_code, signal, reason, pid
+        state.json    name, run, state, started, ended, exit_code, signal, reason, pid, restarts, synced
         cancel        present once somebody asked for the end
     ~/jobs/NAME.1/    an earlier run of the same name, complete; NAME.2 is the one after it, and so on
 
 STATES
     uploading   the folder is on its way; nothing runs yet
-    queued      handed to the launcher
+    queued      handed to the launcher, or waiting for those before it in its queue
     running     the command is alive
     succeeded   it ended with exit code 0
     failed      it ended with another exit code, or by a signal (exit code 128 + signal)
     cancelled   it was asked to end, and did
+    interrupted the spot machine was taken away; what was saved is at the job's place, for a run with resume
     lost        its runner vanished without a word: the machine was rebooted, stopped or ran out of memory
 
     Every state is written to a new file that then takes the old one's place, so a reader never sees half of one.
@@ -37,11 +40,12 @@ STATES
 
 EXIT STATUS
     `run`: the job's own exit code. Others: 0, 1 when it did not work out, 2 for bad input, 3 when there is
-    no such job, 4 when `prepare` wants another version of this file.
+    no such job, 4 when `prepare` wants another version of this file, or a tool that is not here.
 
 ENVIRONMENT OF A JOB
-    PATH begins with the folder of its Python; PYTHONUNBUFFERED=1; LIGHTSOUT_JOB, LIGHTSOUT_RESULTS (a folder);
-    then what the user gave. Nothing else is inherited: a job sees the same under systemd and in screen.
+    PATH begins with the folder of its Python; PYTHONUNBUFFERED=1; LIGHTSOUT_JOB, LIGHTSOUT_RESULTS (a folder),
+    LIGHTSOUT_RESTARTS (how often it was started again); then what the user gave. Nothing else is inherited: a job
+    sees the same under systemd and in screen.
 
 Part of Lightsout (role `training`). Standard library only, Python 3.9 and newer.
 """
@@ -65,13 +69,32 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 #: A job's name: what a file name, a systemd instance and a screen session can all be.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 #: The same, or an earlier run of it.
 NAME_OF_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}(\.[1-9][0-9]{0,5})?")
-ENDED = ("succeeded", "failed", "cancelled", "lost")
+ENDED = ("succeeded", "failed", "cancelled", "interrupted", "lost")
 LAUNCHERS = ("systemd", "screen")
+#: What a definition says of how a job is treated, not of what it does: it may change while the job runs.
+POLICY = ("grace", "then", "then_delay", "sync", "restarts", "restart_delay")
+#: What becomes of the machine when its last job has ended.
+THEN = ("nothing", "stop", "terminate")
+#: Seconds between a job's end and the end of the machine, for people who want to stay.
+LAST_MINUTE = 60
+#: Seconds before the first restart of a job that fails; twice as long before each further one, at most RESTART_LATEST.
+RESTART_DELAY, RESTART_LATEST = 10, 300
+#: Seconds between two syncs.
+SYNC_INTERVAL = 300
+#: What is to become of the machine when its last job has ended; gone at the next boot.
+WISH = pathlib.Path(os.environ.get("LIGHTSOUT_WISH") or "/run/lightsout-then")
+#: Seconds between two looks at the queue, and at the spot machine's notice (AWS recommends 5 s).
+QUEUE_POLL, NOTICE_POLL = 1, 5
+#: Seconds that are kept of a spot machine's notice for the last sync.
+LAST_SYNC = 30
+#: The machine's metadata service; AWS's SDKs know the same variable.
+METADATA = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or "http://169.254.169.254"
 #: How our own lines in a log begin.
 MARK = "[lightsout] "
 #: Seconds between TERM and KILL, unless the job says otherwise.
@@ -245,6 +268,21 @@ def going_down():
     return done.stdout.strip() in ("stopping", "offline", "unknown", "")
 
 
+def metadata(path):
+    """What the machine's metadata service (IMDSv2) says; None where there is none, or no such thing."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+    token = urllib.request.Request(f"{METADATA}/latest/api/token", method="PUT", headers=lifetime)  # noqa: S310
+    try:
+        with direct.open(token, timeout=1) as answer:
+            headers = {"X-aws-ec2-metadata-token": answer.read().decode()}
+        asked = urllib.request.Request(f"{METADATA}/latest/meta-data/{path}", headers=headers)  # noqa: S310
+        with direct.open(asked, timeout=1) as answer:
+            return answer.read().decode()
+    except (OSError, ValueError):  # HTTPError is an OSError
+        return None
+
+
 # -- a job ------------------------------------------------------------------------------------------------------
 class Job:
     """One folder in ~/jobs."""
@@ -337,12 +375,16 @@ class Job:
             "exit_code": None,
             "signal": None,
             "reason": "",
+            "restarts": 0,
+            "synced": None,
             "run": 1,
             "since": None,
             **state,
             "name": self.name,
             "earlier": "." in self.name,
             "launcher": definition.get("launcher"),
+            "queue": definition.get("queue", ""),
+            "then": definition.get("then", "nothing"),
             "command": shown(definition),
             "digest": definition.get("digest"),
             "log": str(self.log),
@@ -427,10 +469,28 @@ def check_definition(definition):
         path = pathlib.PurePosixPath(definition.get(key) or ".")
         if path.is_absolute() or ".." in path.parts:
             problems.append(f"The {key} '{path}' must lie inside the uploaded folder.")
+    if definition.get("then", "nothing") not in THEN:
+        problems.append(f"training_then: '{definition['then']}' is unknown: {', '.join(THEN)}.")
+    if definition.get("then") == "terminate" and not definition.get("sync"):
+        problems.append(
+            "training_then: with 'terminate' the disk goes with the machine: say where the results are kept "
+            "(training_sync_to=s3://…), or use 'stop'."
+        )
+    sync = definition.get("sync") or {}
+    tool = "rclone" if sync.get("to", "").startswith("s3://") else "rsync"
+    if definition.get("reboot") and launcher != "systemd":
+        problems.append("training_survive_reboot needs training_launcher=systemd, which starts at boot.")
+    if definition.get("gpu") and not gpus():
+        problems.append(
+            "training_gpu: no NVIDIA GPU with a working driver answers on this machine (nvidia-smi): choose an "
+            "instance type with one and an image with its driver (ec2_machine_image=deep-learning)."
+        )
     if not 0 <= float(definition.get("grace", GRACE)) <= LONGEST_GRACE:
         problems.append(f"The grace of {definition['grace']} s is not between 0 and {LONGEST_GRACE}.")
     if problems:
         raise Refused(" ".join(problems))
+    if sync and not shutil.which(tool):
+        raise Refused(f"training_sync_to needs {tool}, which is not on this machine.", 4)
 
 
 def interpreter(definition):
@@ -450,7 +510,8 @@ def interpreter(definition):
 def prepare(name, request, check=False):
     """Agree on a job: decide whether it has to be started, and make room for what will be uploaded.
 
-    `request`: {"definition": {...}, "environment": {...}, "rerun": bool}. With `check` nothing is written.
+    `request`: {"definition": {...}, "environment": {...}, "rerun": bool}. With `check` nothing is written. A definition
+    with `resume` starts a job again that did not succeed, from the results that it has left.
     Returns {"action": "start" or "none", "token", "upload_to", "copy_from", "job"}.
     Refused: for bad input, and for a name whose job runs with another definition.
     """
@@ -468,21 +529,23 @@ def prepare(name, request, check=False):
         rerun = bool(request.get("rerun"))
         if state in ("queued", "running"):
             if same and not rerun:
-                return {"action": "none", "job": view}
+                return {"action": "none", "job": view, "policy": treat(job, definition, check)}
             why = "a second run was asked for" if same else "what was asked for now is something else"
             raise Refused(
                 f"Job '{name}' is {state} since {view['since']}, and {why}. Nothing was touched. Wait for it, cancel "
                 f"it (playbooks/cancel.yml -e training_job={name}), or give the new one a name of its own."
             )
-        if state in ENDED and same and not rerun:
+        resumes = bool(definition.get("resume")) and state in ENDED and state != "succeeded"
+        if state in ENDED and same and not rerun and not resumes:
             return {"action": "none", "job": view}
-        copy_from, run = "", view["run"] if view else 1
+        copy_from, run, left = "", view["run"] if view else 1, ""
         if state in ENDED:
             run += 1
             kept = jobs_folder() / f"{name}.{view['run']}"
             copy_from = str((job.folder if check else kept) / "source")
             if not check:
                 job.folder.rename(kept)
+                left = kept.name if resumes else ""
         token = secrets.token_hex(8)
         if not check:
             if state == "uploading" and not same:
@@ -490,7 +553,8 @@ def prepare(name, request, check=False):
             job.folder.mkdir(mode=0o700, exist_ok=True)
             job.source.mkdir(exist_ok=True)
             write_json(job.folder / "environment", environment)
-            write_json(job.folder / "state.json", {"state": "uploading", "since": now(), "run": run, "token": token})
+            state = {"state": "uploading", "since": now(), "run": run, "token": token, "left_by": left}
+            write_json(job.folder / "state.json", state)
             write_json(job.folder / "job.json", definition)
         return {
             "action": "start",
@@ -500,6 +564,68 @@ def prepare(name, request, check=False):
             "job": job.view() if job.exists() else {"name": name, "state": "new", "run": run},
             "before": view,
         }
+
+
+def treat(job, definition, check):
+    """Treat a job that runs as it is now asked for; what has changed, as `key=value`."""
+    before = job.definition
+    changed = [key for key in POLICY if before.get(key) != definition.get(key)]
+    if changed and not check:
+        write_json(job.folder / "job.json", {**before, **{key: definition.get(key) for key in changed}})
+    return [f"{key}={json.dumps(definition.get(key))}" for key in changed]
+
+
+def gpus():
+    """The NVIDIA GPUs of this machine as nvidia-smi tells: dictionaries; none without a working driver."""
+    fields = ("index", "name", "utilization.gpu", "memory.used", "memory.total")
+    try:
+        told = subprocess.run(
+            ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    if told.returncode:
+        return []
+    return [dict(zip(fields, map(str.strip, line.split(",")))) for line in told.stdout.splitlines() if line.strip()]
+
+
+def gpu_memory():
+    """MiB of GPU memory by process id."""
+    query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
+    with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
+        told = subprocess.run(query, check=False, capture_output=True, text=True, timeout=20).stdout
+        return {int(pid): int(size) for pid, size in (line.split(",") for line in told.splitlines() if "," in line)}
+    return {}
+
+
+def processor_seconds(pids):
+    """CPU time that processes have taken together."""
+    ticks = 0
+    for pid in pids:
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            fields = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+            ticks += sum(map(int, fields.rpartition(")")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def add_use(views):
+    """Say of jobs that run how much CPU (in % of one core, over a moment) and GPU memory (MiB) they use."""
+    running = {view["name"]: [view["pid"], *descendants(view["pid"])] for view in views if view.get("pid")}
+    if not running:
+        return
+    before, began = {name: processor_seconds(pids) for name, pids in running.items()}, time.monotonic()
+    memory = gpu_memory() if shutil.which("nvidia-smi") else {}
+    time.sleep(max(0, 0.25 - (time.monotonic() - began)))
+    for view in views:
+        if pids := running.get(view["name"]):
+            used = processor_seconds(pids) - before[view["name"]]
+            view["cpu_percent"] = max(0, round(100 * used / (time.monotonic() - began)))
+            if memory:
+                view["gpu_memory"] = sum(memory.get(pid, 0) for pid in pids)
 
 
 # -- start: hand it to the launcher ---------------------------------------------------------------------------------
@@ -521,11 +647,33 @@ def unit(name):
     return f"lightsout-job@{name}.service"
 
 
-def launch(name, launcher):
+def launch(job):
     """Let systemd or screen call `lightsout-job run NAME`; None, or what went wrong."""
-    if launcher == "systemd":
-        return call(as_root("systemctl", "start", unit(name)))
-    return call(["screen", "-U", "-d", "-m", "-S", name, str(pathlib.Path(__file__).resolve()), "run", name])
+    definition = job.definition
+    limits = [f"{key}={value}" for key, value in (definition.get("limits") or {}).items()]
+    if definition["launcher"] == "systemd":
+        if limits:
+            complaint = call(as_root("systemctl", "set-property", "--runtime", unit(job.name), *limits))
+            if complaint:
+                return complaint
+        verb = "enable" if definition.get("reboot") else "disable"
+        if verb == "enable" or enabled(job.name):
+            complaint = call(as_root("systemctl", "--quiet", verb, unit(job.name)))
+        else:
+            complaint = None
+        return complaint or call(as_root("systemctl", "start", unit(job.name)))
+    screen = ["screen", "-U", "-d", "-m", "-S", job.name, str(pathlib.Path(__file__).resolve()), "run", job.name]
+    if limits:
+        scope = ["systemd-run", "--quiet", "--scope", "--collect", f"--uid={os.getuid()}", f"--gid={os.getgid()}"]
+        properties = [f"--property={limit}" for limit in limits]
+        home = [f"--setenv=HOME={pathlib.Path.home()}", "--setenv=LANG=C.UTF-8"]
+        return call(as_root(*scope, *properties, *home, *screen))
+    return call(screen)
+
+
+def enabled(name):
+    """Whether systemd starts a job at boot."""
+    return pathlib.Path(f"/etc/systemd/system/multi-user.target.wants/{unit(name)}").is_symlink()
 
 
 def start(name, token=None):
@@ -545,13 +693,21 @@ def start(name, token=None):
             job.results.mkdir(parents=True, exist_ok=True)
         for leftover in ("cancel", "log"):
             (job.folder / leftover).unlink(missing_ok=True)
-        job.save(state="queued", since=now(), boot_id=boot_id(), launcher=job.definition["launcher"])
-        complaint = launch(name, job.definition["launcher"])
+        if state.get("left_by"):
+            earlier = Job(state["left_by"]).results
+            if earlier.is_dir():
+                shutil.copytree(earlier, job.results, symlinks=True, dirs_exist_ok=True)
+        launcher = job.definition["launcher"]
+        job.save(state="queued", since=now(), queued=time.time(), boot_id=boot_id(), launcher=launcher, reason="")
+        complaint = launch(job)
         if complaint:
             job.save(state="failed", since=now(), ended=now(), reason=f"it could not be started: {complaint}")
             raise Refused(f"Job '{name}' could not be started: {complaint}", 1)
     deadline = time.monotonic() + 20
-    while job.view()["state"] == "queued" and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        view = job.view()
+        if view["state"] != "queued" or view["reason"]:  # the reason is for whom it waits
+            break
         time.sleep(0.05)
     moment = time.monotonic() + FIRST_MOMENTS
     while job.view()["state"] == "running" and time.monotonic() < moment:
@@ -577,6 +733,7 @@ def job_environment(job):
         "PYTHONUNBUFFERED": "1",
         "LIGHTSOUT_JOB": job.name,
         "LIGHTSOUT_RESULTS": str(job.results),
+        "LIGHTSOUT_RESTARTS": str(job.state.get("restarts", 0)),
     }
     for key in ("TERM", "STY", "WINDOW"):  # screen's own
         if key in os.environ:
@@ -616,6 +773,87 @@ def command_line(job):
     return command
 
 
+class Sync:
+    """Brings a job's results to their place: now and then while it runs, in a process beside it, and at its end."""
+
+    def __init__(self, job, note):
+        self.job = job
+        self.note = note
+        self.process = None
+        self.due = time.monotonic() + self.interval
+        self.complained = False
+
+    @property
+    def settings(self):
+        """`to` and the rest; {} when nothing is synced. They may change while the job runs."""
+        return self.job.definition.get("sync") or {}
+
+    @property
+    def interval(self):
+        """Seconds between two syncs."""
+        return float(self.settings.get("interval") or SYNC_INTERVAL)
+
+    def call(self, *words):
+        """Start lightsout-sync, which lies beside this file; what it complains of goes to the job's folder."""
+        here = pathlib.Path(__file__).resolve()
+        program = here.with_name(here.name.replace("job", "sync"))
+        with (self.job.folder / "sync.log").open("w", encoding="utf-8") as complaints:
+            return subprocess.Popen(
+                [sys.executable, "-I", str(program), *words, str(self.job.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=complaints,
+                stderr=complaints,
+                start_new_session=True,
+            )
+
+    def processes(self):
+        """The process ids of a sync that is under way."""
+        return {self.process.pid, *descendants(self.process.pid)} if self.process else set()
+
+    def begin(self):
+        """Sync once, beside the job; one at a time."""
+        self.due = time.monotonic() + self.interval
+        if self.settings and not self.process:
+            self.process = self.call("push")
+
+    def ended(self, status):
+        """The process is gone."""
+        self.process = None
+        code = os.waitstatus_to_exitcode(status)
+        if code and not self.complained:
+            self.note(f"the results could not be brought to {self.settings.get('to')}: {self.complaint(code)}")
+        self.complained = bool(code)
+
+    def complaint(self, code):
+        """What the sync complained of first; the rest follows from it."""
+        with contextlib.suppress(OSError):
+            lines = (self.job.folder / "sync.log").read_text(encoding="utf-8", errors="replace").split("\n")
+            told = [line for line in lines if line.strip()]
+            if told:
+                return told[0].strip()
+        return f"exit code {code}"
+
+    def at_once(self, *words):
+        """Sync now, and wait for it; None when it worked, else the complaint."""
+        if self.process:
+            self.process.wait()
+            self.process = None
+        code = self.call(*words).wait()
+        return self.complaint(code) if code else None
+
+    def last(self):
+        """When the job has ended: everything, verified. Writes down whether the results are safe."""
+        if not self.settings:
+            return
+        complaint = self.at_once("push", "--verify")
+        self.job.save(synced={"at": now(), "to": self.settings["to"], "ok": complaint is None})
+        self.note(
+            f"the results are at {self.settings['to']}/{self.job.name}"
+            if complaint is None
+            else f"the results are NOT safe, {self.settings['to']}: {complaint}"
+        )
+
+
 class Runner:
     """Runs one job in this process: starts the command, keeps the record, passes signals on.
 
@@ -626,11 +864,14 @@ class Runner:
         self.job = job
         self.terminal = os.isatty(1)
         self.asked_to_end = None  # the signal, once somebody wants the end
+        self.interruption = None  # when the spot machine goes, once AWS has said it
         self.kill_at = None  # monotonic time
+        self.notice_due = None  # monotonic time; None where no machine is taken away
         self.child = None
         self.status = None  # as waitpid gives it
         self.log = None
         self.copier = None
+        self.sync = Sync(job, self.note)
 
     def note(self, text):
         """One line of ours in the log (and on the terminal)."""
@@ -643,37 +884,135 @@ class Runner:
 
     def run(self):
         """Run it to its end; returns the exit code."""
-        job = self.job
+        job, state = self.job, self.job.state
+        definition = job.definition
+        goes_on = bool(definition.get("reboot")) and state.get("boot_id") not in (None, boot_id())
+        if state.get("state") in ENDED and not (goes_on and state["state"] == "lost"):
+            return state.get("exit_code") or 0  # systemd starts it at boot, but it has ended long ago
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         # Orphans of the command become ours, so that none can hide from the end of the job.
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self.log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         if (job.folder / "cancel").exists():
             return self.finish("cancelled", reason="cancelled before it began")
-        kills = oom_kills()
-        definition = job.definition
-        self.note(f"job {job.name}, run {job.state.get('run', 1)}, began {now()}: {shown(definition)}")
-        try:
-            self.spawn(command_line(job), job_environment(job))
-        except (OSError, subprocess.SubprocessError) as error:
-            code = 126 if isinstance(error, PermissionError) else 127
-            return self.finish("failed", exit_code=code, reason=f"it could not be executed: {error}")
-        job.save(
+        if not self.wait_for_turn():
+            return self.finish(
+                *(
+                    ("lost", None, "the machine was shut down")
+                    if going_down()
+                    else ("cancelled", None, "it had to wait")
+                )
+            )
+        again = ", after a restart of the machine" if goes_on else ""
+        self.note(f"job {job.name}, run {job.state.get('run', 1)}, began {now()}{again}: {shown(definition)}")
+        if definition.get("resume") and self.sync.settings and not goes_on:
+            complaint = self.sync.at_once("pull")
+            if complaint:
+                return self.finish("failed", reason=f"the earlier results could not be had: {complaint}")
+            self.note(f"goes on from the results at {self.sync.settings['to']}/{job.name}")
+        while True:
+            kills = oom_kills()
+            try:
+                self.spawn(command_line(job), job_environment(job))
+            except (OSError, subprocess.SubprocessError) as error:
+                code = 126 if isinstance(error, PermissionError) else 127
+                return self.finish("failed", exit_code=code, reason=f"it could not be executed: {error}")
+            self.record_start()
+            if self.notice_due is None and metadata("instance-life-cycle") == "spot":
+                self.notice_due = time.monotonic()
+            while self.status is None:
+                self.wait_for_signal()
+            self.sweep_up()
+            if self.copier:
+                self.copier.join(timeout=5)
+            self.hear_late()
+            if not self.starts_again():
+                break
+        code = self.judge(oom_kills() > kills)
+        self.sync.last()
+        self.call_after()
+        return code
+
+    def wait_for_turn(self):
+        """In a queue, wait for those that were there before; False when somebody wants the end meanwhile."""
+        queue = self.job.definition.get("queue")
+        if not queue:
+            return True
+        mine = self.job.save(**self.identity())["queued"]
+        told = None
+        while True:
+            before = [
+                other.name
+                for other in all_jobs()
+                if other.name != self.job.name
+                and other.definition.get("queue") == queue
+                and other.view()["state"] in ("queued", "running")
+                and other.state.get("queued", 0) < mine
+            ]
+            if before != told:
+                told = before
+                waits = f"waits for {', '.join(before)} in the queue '{queue}'" if before else ""
+                self.job.save(reason=waits)
+                if waits:
+                    self.note(waits)
+            if not before:
+                return True
+            caught = signal.sigtimedwait(SIGNALS, QUEUE_POLL)
+            if caught and caught.si_signo != signal.SIGCHLD:
+                return False
+
+    @staticmethod
+    def identity():
+        """What tells this runner from any other process."""
+        return {"runner_pid": os.getpid(), "runner_started": start_ticks(os.getpid()), "boot_id": boot_id()}
+
+    def record_start(self):
+        """The command runs."""
+        state = self.job.state
+        self.job.save(
             state="running",
             since=now(),
-            started=now(),
+            started=state.get("started") or now(),
+            ended=None,
+            reason="",
             pid=self.child.pid,
             pid_started=start_ticks(self.child.pid),
-            runner_pid=os.getpid(),
-            runner_started=start_ticks(os.getpid()),
-            boot_id=boot_id(),
+            **self.identity(),
         )
-        while self.status is None:
-            self.wait_for_signal()
-        self.sweep_up()
-        if self.copier:
-            self.copier.join(timeout=5)
-        return self.judge(oom_kills() > kills)
+
+    def starts_again(self):
+        """Whether a command that failed is started again; waits until it is time."""
+        definition, restarts = self.job.definition, self.job.state.get("restarts", 0)
+        code = os.waitstatus_to_exitcode(self.status)
+        most = int(definition.get("restarts") or 0)
+        wanted = self.asked_to_end or self.interruption or (self.job.folder / "cancel").exists()
+        if code == 0 or wanted or restarts >= most or (code == -signal.SIGINT and self.terminal):
+            return False
+        first = definition.get("restart_delay")
+        delay = min((RESTART_DELAY if first is None else float(first)) * 2**restarts, RESTART_LATEST)
+        how = f"exit code {code}" if code >= 0 else f"SIG{signal_name(-code)}"
+        self.note(f"failed ({how}): starting it again in {duration(delay)}, {restarts + 1} of {most}")
+        self.job.save(restarts=restarts + 1)
+        deadline = time.monotonic() + delay
+        while time.monotonic() < deadline:
+            caught = signal.sigtimedwait(SIGNALS, max(0, deadline - time.monotonic()))
+            if caught and caught.si_signo != signal.SIGCHLD:
+                self.asked_to_end = caught.si_signo
+                return False
+        self.status = None
+        return True
+
+    def call_after(self):
+        """systemd calls `after` by itself (ExecStopPost); in screen we have to."""
+        wanted = (self.job.definition.get("then") or "nothing") != "nothing" or WISH.exists()
+        if wanted and self.job.definition.get("launcher") == "screen":
+            jobs = f"--setenv=LIGHTSOUT_JOBS={jobs_folder()}"
+            program = str(pathlib.Path(__file__).resolve())
+            complaint = call(
+                as_root("systemd-run", "--quiet", "--no-block", "--collect", jobs, program, "after", self.job.name)
+            )
+            if complaint:
+                self.note(f"the machine cannot be stopped: {complaint}")
 
     def spawn(self, command, environment):
         """Start the command in a process group of its own; on a terminal it gets the keyboard."""
@@ -714,21 +1053,51 @@ class Runner:
                 os.write(1, block)
 
     def wait_for_signal(self):
-        """Sleep until something happens, and deal with it."""
-        timeout = max(0.0, self.kill_at - time.monotonic()) if self.kill_at else 3600
-        caught = signal.sigtimedwait(SIGNALS, timeout)
+        """Sleep until something happens or is due, and deal with it."""
+        due = [self.kill_at, self.notice_due, self.sync.due if self.sync.settings else None]
+        timeout = min((moment - time.monotonic() for moment in due if moment is not None), default=3600)
+        caught = signal.sigtimedwait(SIGNALS, max(0.0, min(timeout, 3600)))
         if caught is None:
-            if self.kill_at:
-                self.note(f"it did not end by itself: killing it after {duration(self.grace)}")
-                self.signal_all(signal.SIGKILL)
-                self.kill_at = None
+            self.do_what_is_due()
         elif caught.si_signo == signal.SIGCHLD:
             self.reap()
         elif self.asked_to_end is None:
             self.asked_to_end = caught.si_signo
             self.note(f"asked to end ({signal_name(caught.si_signo)}); it has {duration(self.grace)} to save its work")
-            self.kill_at = time.monotonic() + self.grace
-            self.signal_all(signal.SIGTERM)
+            self.end_within(self.grace)
+
+    def do_what_is_due(self):
+        """Kill, look for a notice, sync."""
+        moment = time.monotonic()
+        if self.kill_at and moment >= self.kill_at:
+            self.note(f"it did not end by itself: killing it after {duration(self.grace)}")
+            self.signal_all(signal.SIGKILL)
+            self.kill_at = None
+        if self.notice_due is not None and moment >= self.notice_due:
+            self.look_for_notice()
+        if self.sync.settings and moment >= self.sync.due:
+            self.sync.begin()
+
+    def look_for_notice(self):
+        """AWS says two minutes before that it takes a spot machine away."""
+        self.notice_due = time.monotonic() + NOTICE_POLL
+        told = metadata("spot/instance-action")
+        if not told:
+            return
+        try:
+            self.interruption = json.loads(told)["time"]
+            left = seconds_of(self.interruption) - time.time()
+        except (KeyError, TypeError, ValueError):
+            return
+        self.notice_due = None
+        grace = max(1, min(self.grace, left - LAST_SYNC))
+        self.note(f"AWS takes this spot machine away at {self.interruption}: {duration(grace)} to save the work")
+        self.end_within(grace)
+
+    def end_within(self, seconds):
+        """Ask the command to end; it is killed when it does not."""
+        self.kill_at = time.monotonic() + seconds
+        self.signal_all(signal.SIGTERM)
 
     @property
     def grace(self):
@@ -738,9 +1107,14 @@ class Runner:
 
     def signal_all(self, number):
         """Signal the command and everything below it."""
-        for pid in descendants(os.getpid()):
+        for pid in self.below():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
+
+    def below(self):
+        """The processes of the job: all below this one but for a sync."""
+        sync = self.sync.processes()
+        return [pid for pid in descendants(os.getpid()) if pid not in sync]
 
     def reap(self):
         """Collect all children that have ended; the command's own status is kept."""
@@ -754,6 +1128,9 @@ class Runner:
             if pid == self.child.pid:
                 self.status = status
                 self.child.returncode = os.waitstatus_to_exitcode(status)
+            elif self.sync.process and pid == self.sync.process.pid:
+                self.sync.process.returncode = os.waitstatus_to_exitcode(status)
+                self.sync.ended(status)
 
     def sweep_up(self):
         """End what the command has left running: the job is over when its command is.
@@ -761,28 +1138,33 @@ class Runner:
         Whoever was asked to end keeps the grace that was promised: a shell dies of TERM at once, while the Python
         below it may still be saving.
         """
-        if descendants(os.getpid()) and self.asked_to_end is None:
-            self.note(f"ending {len(descendants(os.getpid()))} process(es) that the command left running")
+        if self.below() and not (self.asked_to_end or self.interruption):
+            self.note(f"ending {len(self.below())} process(es) that the command left running")
             self.signal_all(signal.SIGTERM)
         deadline = self.kill_at or time.monotonic() + 5
-        while descendants(os.getpid()):
+        while self.below():
             if time.monotonic() >= deadline:
                 self.signal_all(signal.SIGKILL)
             signal.sigtimedwait({signal.SIGCHLD}, 0.1)
             self.reap()
+
+    def hear_late(self):
+        """Whoever ends everything may have come to the command first."""
+        if os.WIFSIGNALED(self.status) and self.asked_to_end is None:
+            caught = signal.sigtimedwait(SIGNALS - {signal.SIGCHLD}, 0.3)
+            self.asked_to_end = caught.si_signo if caught else None
 
     def judge(self, out_of_memory):
         """Say how it ended, write it down, and return the exit code."""
         code = os.waitstatus_to_exitcode(self.status)
         number, reason = (-code, f"ended by SIG{signal_name(-code)}") if code < 0 else (None, "")
         code = 128 + number if number else code
-        if number and self.asked_to_end is None:  # whoever ends everything may have come to the command first
-            caught = signal.sigtimedwait(SIGNALS - {signal.SIGCHLD}, 0.3)
-            self.asked_to_end = caught.si_signo if caught else None
         wanted = (self.job.folder / "cancel").exists()
         # Ctrl-C in the attached screen goes to the command alone.
         outside = self.asked_to_end or (number == signal.SIGINT and self.terminal)
-        if wanted:
+        if self.interruption:
+            state, reason = "interrupted", f"AWS took the spot machine away at {self.interruption}"
+        elif wanted:
             state, reason = "cancelled", reason or "it was cancelled, and ended by itself"
         elif out_of_memory and (number == signal.SIGKILL or outside):  # OOMPolicy=stop asks what is left to end
             state, reason = "failed", "the machine ran out of memory and the kernel killed it"
@@ -805,6 +1187,54 @@ class Runner:
         code = "" if exit_code is None else f", exit code {exit_code}"
         self.note(f"{state}{took}{code}{': ' + reason if reason else ''} ({result['ended']})")
         return 143 if exit_code is None else exit_code
+
+
+# -- after: what becomes of the machine -------------------------------------------------------------------------------
+def active():
+    """The names of the jobs that run or wait."""
+    return [job.name for job in all_jobs() if job.view()["state"] in ("uploading", "queued", "running")]
+
+
+def say(job, text):
+    """A line of ours in a job's log."""
+    with job.log.open("a", encoding="utf-8") as stream:
+        stream.write(f"{MARK}{text}\n")
+
+
+def after(name):
+    """When a job's runner has ended, as root: bring about what was wished for then, once no other job runs.
+
+    Nothing is done for a job that somebody cancelled: they are there. Nor for one whose machine goes anyway.
+    """
+    job = Job.existing(name)
+    view, definition = job.view(), job.definition
+    if enabled(name) and view["state"] != "lost":
+        call(["systemctl", "--quiet", "disable", unit(name)])
+    then = definition.get("then") or "nothing"
+    if then != "nothing" and view["state"] in ("succeeded", "failed"):
+        if then == "terminate" and not (view["synced"] or {}).get("ok"):
+            say(job, "the machine is not terminated, as the results are not safe")
+        else:
+            WISH.write_text(then, encoding="ascii")
+    if not WISH.exists() or active():
+        return
+    delay = definition.get("then_delay")
+    delay = LAST_MINUTE if delay is None else int(delay)
+    wish = {"stop": "stops", "terminate": "is terminated"}[WISH.read_text(encoding="ascii")]
+    stay = "sudo systemctl stop lightsout-power-off.timer"
+    say(job, f"the machine {wish} in {duration(delay)}; to keep it: {stay}")
+    call(["wall", f"Lightsout: all jobs have ended, and this machine {wish} in {duration(delay)}. To keep it: {stay}"])
+    timer = ["systemd-run", "--quiet", "--collect", "--unit=lightsout-power-off", f"--on-active={delay}"]
+    again = [f"--setenv=LIGHTSOUT_JOBS={jobs_folder()}", str(pathlib.Path(__file__).resolve()), "power-off"]
+    complaint = call([*timer, "--timer-property=AccuracySec=1s", *again])
+    if complaint:
+        say(job, f"the machine cannot be stopped: {complaint}")
+
+
+def power_off():
+    """The end of the last minute: stop the machine, unless something runs again."""
+    if not active():
+        call(["systemctl", "poweroff"])
 
 
 # -- cancel, watch, results -----------------------------------------------------------------------------------------
@@ -838,6 +1268,8 @@ def cancel(name, grace=None, check=False):
     else:
         end_by_force(job)
     wait_for_unit(job)
+    if enabled(name):
+        call(as_root("systemctl", "--quiet", "disable", unit(name)))
     return {"changed": True, "job": job.view()}
 
 
@@ -940,13 +1372,17 @@ def table(views):
     """The jobs as a table: a list of lines."""
     if not views:
         return ["No job has been trained here yet."]
-    rows = [("JOB", "STATE", "SINCE (UTC)", "RAN", "EXIT", "LAST LINE")]
+    gpu = any("gpu_memory" in view for view in views)
+    rows = [("JOB", "STATE", "SINCE (UTC)", "RAN", "EXIT", "CPU", *["GPU MEMORY"] * gpu, "LAST LINE")]
     for view in views:
         since = (view["since"] or "").replace("T", " ").rstrip("Z")[:16]
         ran = "" if view["seconds"] is None else duration(view["seconds"])
         code = "" if view["exit_code"] is None else str(view["exit_code"])
-        last = view["reason"] if view["state"] in ("lost", "cancelled") or not view["last_line"] else view["last_line"]
-        rows.append((view["name"], view["state"], since, ran, code, last[:80]))
+        silent = view["state"] in ("lost", "cancelled", "interrupted", "queued") or not view["last_line"]
+        last = view["reason"] if silent else view["last_line"]
+        cpu = f"{view['cpu_percent']} %" if "cpu_percent" in view else ""
+        memory = [f"{view['gpu_memory']} MiB" if "gpu_memory" in view else ""] * gpu
+        rows.append((view["name"], view["state"], since, ran, code, cpu, *memory, last[:80]))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
 
@@ -987,6 +1423,8 @@ def arguments():
     verb("cancel", (["--grace"], {"type": float, "metavar": "SECONDS"}), as_json, check)
     verb("start", (["--token"], {}), as_json)
     verb("run")
+    verb("after")
+    verb("power-off", job=False)
     version = {"metavar": "SHA256", "help": "refuse (4) unless this is the checksum of this file"}
     verb("prepare", check, (["--version"], version))
     verb("watch", (["--offset"], {"type": int}), (["--seconds"], {"type": float, "default": 0.0}), lines)
@@ -999,11 +1437,16 @@ def answer(options):
     if options.verb == "list":
         views = [job.view() for job in all_jobs()]
         views = [view for view in views if options.all or not view["earlier"]]
+        add_use(views)
         return 0, {"jobs": views, "table": table(views)} if options.json else "\n".join(table(views))
     if options.verb == "log":
         if options.follow:
             return follow(options.name, options.lines), None
         return 0, "\n".join(Job.existing(options.name).last_lines(options.lines))
+    if options.verb == "after":
+        return 0, after(options.name)
+    if options.verb == "power-off":
+        return 0, power_off()
     if options.verb == "run":
         return Runner(Job.existing(options.name)).run(), None
     if options.verb == "prepare":
