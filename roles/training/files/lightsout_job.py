@@ -107,6 +107,8 @@ FIRST_MOMENTS = 0.5
 CHUNK = 256 * 1024
 #: `last line`: how far back to look, in bytes.
 TAIL = 64 * 1024
+#: Bytes that are kept free for the record of a job's end, and below which the disk counts as full.
+RESERVE = 256 * 1024
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -886,8 +888,9 @@ class Runner:
         """Run it to its end; returns the exit code."""
         job, state = self.job, self.job.state
         definition = job.definition
-        goes_on = bool(definition.get("reboot")) and state.get("boot_id") not in (None, boot_id())
-        if state.get("state") in ENDED and not (goes_on and state["state"] == "lost"):
+        # Whoever starts it anew makes it `queued`; systemd at boot finds it as the end of the machine has left it.
+        goes_on = bool(definition.get("reboot")) and job.view()["state"] == "lost"
+        if state.get("state") in ENDED and not goes_on:
             return state.get("exit_code") or 0  # systemd starts it at boot, but it has ended long ago
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         # Orphans of the command become ours, so that none can hide from the end of the job.
@@ -910,6 +913,7 @@ class Runner:
             if complaint:
                 return self.finish("failed", reason=f"the earlier results could not be had: {complaint}")
             self.note(f"goes on from the results at {self.sync.settings['to']}/{job.name}")
+        self.reserve(RESERVE)
         while True:
             kills = oom_kills()
             try:
@@ -965,6 +969,15 @@ class Runner:
     def identity():
         """What tells this runner from any other process."""
         return {"runner_pid": os.getpid(), "runner_started": start_ticks(os.getpid()), "boot_id": boot_id()}
+
+    def reserve(self, size):
+        """Take room on the disk, or with 0 give it back: a job that fills the disk must not take its record with it."""
+        path = self.job.folder / ".reserve"
+        if not size:
+            path.unlink(missing_ok=True)
+            return
+        with contextlib.suppress(OSError), path.open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, size)
 
     def record_start(self):
         """The command runs."""
@@ -1174,10 +1187,14 @@ class Runner:
             state, reason = "cancelled", f"ended from outside (SIG{signal_name(self.asked_to_end or number)})"
         else:
             state = "succeeded" if code == 0 else "failed"
+            disk = os.statvfs(self.job.folder)
+            if code and disk.f_bavail * disk.f_frsize < RESERVE:
+                reason = reason or "the disk is full"
         return self.finish(state, exit_code=code, signal=signal_name(number) if number else None, reason=reason)
 
     def finish(self, state, exit_code=None, reason="", **more):
         """The last line of the log and the last state."""
+        self.reserve(0)
         result = self.job.save(
             state=state, since=now(), ended=now(), exit_code=exit_code, reason=reason, runner_pid=None, pid=None, **more
         )
