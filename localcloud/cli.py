@@ -1,4 +1,4 @@
-"""The command line: ``python -m localcloud build|start|stop|status|logs|clean|podman-env``."""
+"""The command line: ``python -m localcloud build|start|stop|status|interrupt|logs|clean|podman-env``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from localcloud import images, podman
+from localcloud import images, podman, spot
 from localcloud.settings import ROOT, CloudError, Settings, alive, claim, holder, recorded, take_lock
 
 READY_WITHIN = 90.0  # seconds
@@ -44,6 +45,14 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"'{text}' is not a port: give a number from 0 (any free one) to 65535")
     return int(text)
+
+
+def _notice(text: str) -> int:
+    """Seconds of warning before an interruption."""
+    try:
+        return spot.seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +85,15 @@ def _parser() -> argparse.ArgumentParser:
     starting.add_argument("--network", choices=["bridge", "forward"], help="default: bridge for root, else forward")
     command("stop", "stop the cloud and remove its machines", stop)
     command("status", "show the cloud and its machines", status)
+    interrupting = command("interrupt", "interrupt a spot machine, after a notice, as EC2 does", interrupt)
+    interrupting.add_argument("instance", metavar="INSTANCE_ID", help="a running spot instance")
+    interrupting.add_argument(
+        "--notice",
+        type=_notice,
+        default=spot.NOTICE,
+        metavar="SECONDS",
+        help=f"how long its metadata tells of it before it comes (default: {spot.NOTICE}, as on EC2)",
+    )
     logs_parser = command("logs", "show the cloud's log", logs)
     logs_parser.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
     command("podman-env", "print the shell line that podman needs on this computer, if any", podman_env)
@@ -157,6 +175,7 @@ def _foreground(options: argparse.Namespace) -> int:
         settings.write_files(
             {
                 "lightsout_checkip_url": f"{settings.endpoint}/lightsout/checkip",
+                "training_sync_endpoint": f"http://{network.gateway}:{settings.port}",
                 "anaconda_installer_url": f"{base}/files/{installer.name}",
                 "anaconda_installer_checksum": f"sha256:{anaconda.checksum(installer)}",
             }
@@ -221,26 +240,61 @@ def _remove_remains(name: str) -> bool:
 def status(options: argparse.Namespace) -> int:
     """A table of machines; 3 when no cloud runs."""
     state: Path = options.state_dir
-    if not holder(state / "lock"):
-        print("No local cloud runs here. Start one: python -m localcloud start")
-        return 3
-    if not recorded(state):
-        print(f"The local cloud is starting; its log is {_short(state / 'log')}")
+    if not _ready(state):
         return 3
     endpoint = _endpoint(state)
-    try:
-        with urllib.request.urlopen(f"{endpoint}/lightsout/machines", timeout=10) as answer:  # noqa: S310
-            machines: list[dict[str, Any]] = json.load(answer)
-    except OSError as error:
-        raise CloudError(
-            f"it runs, but does not answer at {endpoint}: {error}. See: python -m localcloud logs"
-        ) from error
+    machines: list[dict[str, Any]] = json.loads(_ask(endpoint, "machines"))
     print(f"{endpoint}  ({len(machines)} machine{'s' * (len(machines) != 1)})")
     columns = ["id", "name", "type", "state", "address", "container"]
     rows = [columns, *([row[column] for column in columns] for row in machines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
     for row in rows if machines else []:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _ready(state: Path) -> bool:
+    """Whether a cloud answers, or should; otherwise says why not."""
+    if not holder(state / "lock"):
+        print("No local cloud runs here. Start one: python -m localcloud start")
+        return False
+    if not recorded(state):
+        print(f"The local cloud is starting; its log is {_short(state / 'log')}")
+        return False
+    return True
+
+
+def _ask(endpoint: str, page: str, body: dict[str, Any] | None = None) -> bytes:
+    """What the running cloud answers on a page of its own.
+
+    Raises:
+        urllib.error.HTTPError: it understood, and refuses.
+        CloudError: it does not answer.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(f"{endpoint}/lightsout/{page}", data, timeout=10) as answer:  # noqa: S310
+            return answer.read()
+    except urllib.error.HTTPError:
+        raise
+    except OSError as error:
+        raise CloudError(
+            f"it runs, but does not answer at {endpoint}: {error}. See: python -m localcloud logs"
+        ) from error
+
+
+def interrupt(options: argparse.Namespace) -> int:
+    """Give notice to a spot machine; 2 when it cannot be interrupted, 3 when no cloud runs."""
+    state: Path = options.state_dir
+    if not _ready(state):
+        return 3
+    order = {"instance": options.instance, "notice": options.notice}
+    try:
+        ordered = json.loads(_ask(_endpoint(state), "interrupt", order))
+    except urllib.error.HTTPError as error:
+        print(f"localcloud: {error.read().decode().strip()}", file=sys.stderr)
+        return 2
+    print(f"{options.instance} has its notice: {ordered['action']} at {ordered['time']}, in {options.notice} s.")
     return 0
 
 

@@ -12,13 +12,19 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
+
+from localcloud import spot
 
 #: A token lives for 1 second to 6 hours; another wish is refused, as on EC2.
 LONGEST_TOKEN = 21600
+
+#: How long a token shall live, and in the answer, how long it does.
+TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
 
 #: Seconds until the service notices that it shall end; each stop of a machine waits for that.
 POLL = 0.05
@@ -72,7 +78,7 @@ class MetadataService:
         if self.instance.metadata_options.http_endpoint == "disabled" or "X-Forwarded-For" in request.headers:
             return self._answer(request, HTTPStatus.FORBIDDEN)
         try:
-            seconds = int(request.headers.get("X-aws-ec2-metadata-token-ttl-seconds", ""))
+            seconds = int(request.headers.get(TTL_HEADER, ""))
         except ValueError:
             seconds = 0
         if not 1 <= seconds <= LONGEST_TOKEN:
@@ -81,7 +87,8 @@ class MetadataService:
         self._tokens = {token: until for token, until in self._tokens.items() if until > now}
         token = secrets.token_urlsafe(40)
         self._tokens[token] = now + seconds
-        return self._answer(request, HTTPStatus.OK, token)
+        # SDKs written in Go read there how long it lives, and find no credentials where nothing is said.
+        return self._answer(request, HTTPStatus.OK, token, {TTL_HEADER: str(seconds)})
 
     def get(self, request: BaseHTTPRequestHandler) -> None:
         """A leaf's text, or a branch's names."""
@@ -98,11 +105,18 @@ class MetadataService:
         return self._answer(request, HTTPStatus.OK, found)
 
     @staticmethod
-    def _answer(request: BaseHTTPRequestHandler, status: HTTPStatus, text: str | bytes = "") -> None:
+    def _answer(
+        request: BaseHTTPRequestHandler,
+        status: HTTPStatus,
+        text: str | bytes = "",
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         body = text if isinstance(text, bytes) else text.encode()
         request.send_response(status)
         request.send_header("Content-Type", "text/plain")
         request.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            request.send_header(name, value)
         request.end_headers()
         if request.command != "HEAD":
             request.wfile.write(body)
@@ -152,6 +166,7 @@ def tree(instance: Any) -> Tree:
         "public-ipv4": instance.public_ip,
         "security-groups": "\n".join(sorted(group.name for group in instance.security_groups)),
         "services": {"domain": "amazonaws.com", "partition": "aws"},
+        **spot.metadata(instance),
     }
     if key:
         meta["public-keys"] = {"0": {"openssh-key": key.public_key}}

@@ -22,7 +22,7 @@ from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.instances import Instance, StateReason
 
-from localcloud import catalog, podman
+from localcloud import catalog, podman, spot
 from localcloud.firewall import Rule, rules_of
 from localcloud.imds import MetadataService
 from localcloud.network import Network
@@ -39,6 +39,9 @@ FALLBACK_USER = "ec2-user"
 
 #: Kinds of ssh host keys. Clouds make RSA keys, too; one takes seconds, in which nobody can log in.
 HOST_KEYS = ["ed25519", "ecdsa"]
+
+#: An interrupted instance's state, and its code, while its guest shuts down.
+GOING = {"terminate": ("shutting-down", 32), "stop": ("stopping", 64)}
 
 #: Certificates of this computer, for machines behind the same proxy.
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -266,6 +269,7 @@ class Machines:
         return folder
 
     def _start(self, instance: Instance) -> None:
+        spot.forget(instance)
         self._network.moved(self.container(instance.id), instance.public_ip, instance.nics[0].mac_address)
         podman.run("start", self.container(instance.id))
         self._is_up(instance)
@@ -287,6 +291,7 @@ class Machines:
         self._network.down(self.container(instance.id))
 
     def _stop(self, instance: Instance) -> None:
+        spot.forget(instance)
         self._is_down(instance)
         podman.run("stop", "--time", "20", self.container(instance.id))
         log(f"{instance.id} stopped")
@@ -307,6 +312,8 @@ class Machines:
         log(f"{instance.id} is now at {instance.public_ip}")
 
     def _remove(self, instance: Instance) -> None:
+        if (ordered := spot.interruption_of(instance)) and not ordered.done:
+            spot.forget(instance)
         self._is_down(instance)
         podman.run("rm", "--force", "--time", "0", self.container(instance.id))
         self._made.discard(instance.id)
@@ -343,6 +350,8 @@ class Machines:
                         machine = self._up.get(instance.id)
                         if machine and not alive(machine.pid):
                             self._guest_ended(instance)
+                        elif machine and (ordered := spot.interruption_of(instance)) and ordered.due():
+                            self._interrupt(instance, ordered)
             except Exception as error:  # the watcher must outlive whatever a guest does
                 log("watch:", repr(error))
 
@@ -357,6 +366,7 @@ class Machines:
             self._is_up(instance)
             log(f"{instance.id} rebooted itself")
             return
+        spot.forget(instance)
         behavior = instance.instance_initiated_shutdown_behavior
         log(f"{instance.id} powered itself off (exit status {code}): {behavior}")
         if behavior == "terminate":
@@ -365,6 +375,37 @@ class Machines:
             instance.stop()
         reason = "Client.InstanceInitiatedShutdown"
         instance.state_reason = StateReason(f"{reason}: Instance initiated shutdown", reason)
+        self.reconcile()
+
+    # -- spot -------------------------------------------------------------------------------------------------
+    def interrupt(self, instance_id: str, notice: int) -> spot.Interruption:
+        """Give notice to a spot machine; the watcher interrupts it when the time has come.
+
+        Raises:
+            spot.Refused: there is no such machine, or it cannot be interrupted.
+        """
+        with self._lock:
+            found = next((instance for instance in self.instances() if instance.id == instance_id), None)
+            if found is None:
+                raise spot.Refused(f"there is no instance '{instance_id}'")
+            ordered = spot.order(found, notice)
+        log(f"{instance_id} has its notice: {ordered.action} at {spot.stamp(ordered.at)}")
+        return ordered
+
+    def _interrupt(self, instance: Instance, ordered: spot.Interruption) -> None:
+        """Shut the guest down in order, then end or stop its instance."""
+        ordered.done = True  # before anything can fail: it is not tried again and again
+        # On its way down the guest may still ask its metadata service why.
+        instance._state.name, instance._state.code = GOING[ordered.action]
+        podman.run("stop", "--time", "20", self.container(instance.id), check=False)
+        self._is_down(instance)
+        if ordered.action == "terminate":
+            instance.terminate()
+        else:
+            instance.stop()
+        instance.state_reason = StateReason(*ordered.reason)
+        instance._reason = ordered.reason[0]
+        log(f"{instance.id} interrupted: {instance.state}")
         self.reconcile()
 
     # -- beginning and end ------------------------------------------------------------------------------------

@@ -19,9 +19,10 @@ from moto.ec2.models.instances import Instance, InstanceState, MetadataOptions
 from moto.ec2.models.spot_requests import SpotInstanceRequest
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import filter_dict_attribute_mapping, random_spot_request_id
+from moto.s3.responses import S3Response
 from moto.ssm.models import Parameter, ParameterDict
 
-from localcloud import catalog
+from localcloud import catalog, spot
 from localcloud.client_tokens import Tokens
 
 #: What a gp3 volume has when nobody asks for more, in MiB/s.
@@ -53,6 +54,15 @@ class InvalidParameterValue(EC2ClientError):
     """A value that EC2 would not take, either."""
 
     code = "InvalidParameterValue"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(self.code, message)
+
+
+class InvalidParameterCombination(EC2ClientError):
+    """Values that do not go together."""
+
+    code = "InvalidParameterCombination"
 
     def __init__(self, message: str) -> None:
         super().__init__(self.code, message)
@@ -116,6 +126,7 @@ def apply(faults: Any, new_address: Callable[[], str]) -> None:
     image_sizes()
     images_of_machines()
     ssm_public_parameters()
+    objects_without_versions()
 
 
 def public_addresses(new_address: Callable[[], str]) -> None:
@@ -206,8 +217,8 @@ def instance_states() -> None:
     def stopped(instance: Instance) -> InstanceState:
         if instance.state == "terminated":
             raise IncorrectInstanceState(instance, "a state from which it can be stopped")
-        spot = spot_request_of(instance)
-        if spot and spot.type == "one-time":
+        wished = spot_request_of(instance)
+        if wished and wished.type == "one-time":
             raise UnsupportedOperation(instance)
         return copy.copy(instance._state) if instance.state == "stopped" else stop(instance)
 
@@ -380,12 +391,19 @@ class LaunchedSpotRequest(SpotInstanceRequest):
         return self._created
 
     @property
+    def status(self) -> dict[str, Any]:
+        """What came of it: follows the machine, too."""
+        code, message = spot.request_status(self._launched)
+        return {"Code": code, "Message": message, "UpdateTime": utcnow()}
+
+    @property
     def state(self) -> str:
         """Follows the machine. EC2 would launch a persistent one anew; here it stays open until it is cancelled."""
         persistent = self.type == "persistent"
+        ordered = spot.interruption_of(self._launched)
         match self._launched.state:
             case "stopped":
-                return "disabled"
+                return "open" if ordered and ordered.done else "disabled"
             case "terminated":
                 return "open" if persistent else "closed"
         return "active"
@@ -410,6 +428,7 @@ def run_instances(faults: Any) -> None:
         if zone in faults.no_capacity:
             raise InsufficientInstanceCapacity(zone)
         _check_type(response)
+        _check_spot(response)
         # There is always room for all of them, and moto looks at the least number only.
         response.params["MinCount"] = response._get_param("MaxCount", 1)
         answer = original(response)
@@ -446,10 +465,13 @@ def _complete(response: InstanceResponse, instance: Instance) -> None:
             volume.throughput = disk.get("Throughput") or GP3_THROUGHPUT
     market = response._get_param("InstanceMarketOptions", {})
     if market.get("MarketType") == "spot":
-        spot = LaunchedSpotRequest(instance, market.get("SpotOptions", {}), tags.get("spot-instances-request", {}))
-        instance.ec2_backend.spot_instance_requests[spot.id] = spot
-        instance.spot_instance_request_id = spot.id
+        spot_request = LaunchedSpotRequest(
+            instance, market.get("SpotOptions", {}), tags.get("spot-instances-request", {})
+        )
+        instance.ec2_backend.spot_instance_requests[spot_request.id] = spot_request
+        instance.spot_instance_request_id = spot_request.id
         instance.lifecycle = instance.instance_lifecycle = "spot"
+        instance.interruption_behavior = spot_request.instance_interruption_behaviour
 
 
 def _check_type(response: InstanceResponse) -> None:
@@ -467,6 +489,19 @@ def _check_type(response: InstanceResponse) -> None:
                 f"architecture '{image.architecture}' of the specified AMI. Specify an instance type and an AMI that "
                 "have matching architectures, and try again."
             )
+
+
+def _check_spot(response: InstanceResponse) -> None:
+    """A machine that shall stop when it is interrupted needs a request that lasts, and the other way round."""
+    options = response._get_param("InstanceMarketOptions", {}).get("SpotOptions", {})
+    kind = options.get("SpotInstanceType", "one-time")
+    behavior = options.get("InstanceInterruptionBehavior", "terminate")
+    if behavior not in ("terminate", "stop", "hibernate"):
+        raise InvalidParameterValue(f"Value ({behavior}) for parameter InstanceInterruptionBehavior is invalid.")
+    if (kind == "persistent") == (behavior == "terminate"):
+        raise InvalidParameterCombination(
+            f"The instance interruption behavior '{behavior}' is not supported for {kind} Spot requests."
+        )
 
 
 def _zone_of_subnet(response: InstanceResponse) -> str:
@@ -551,3 +586,24 @@ def ssm_public_parameters() -> None:
 
     ParameterDict.__getitem__ = get
     ParameterDict.__contains__ = lambda parameters, name: name in catalog.BY_PARAMETER or contains(parameters, name)
+
+
+def objects_without_versions() -> None:
+    """Objects of a bucket without versions have the version ``null``; moto tells it after a multipart upload only.
+
+    rclone then asks for the object by that version. S3 answers; moto calls it a bad request, and the upload fails.
+    """
+    post, head = S3Response._key_response_post, S3Response.head_object
+
+    def posted(response: S3Response, *args: Any, **kwargs: Any) -> Any:
+        status, headers, body = post(response, *args, **kwargs)
+        if headers.get("x-amz-version-id") == "null":
+            del headers["x-amz-version-id"]
+        return status, headers, body
+
+    def looked_at(response: S3Response, bucket_name: str, query: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        if query.get("versionId") == ["null"] and not response.backend.get_bucket(bucket_name).is_versioned:
+            query = {name: value for name, value in query.items() if name != "versionId"}
+        return head(response, bucket_name, query, *args, **kwargs)
+
+    S3Response._key_response_post, S3Response.head_object = posted, looked_at

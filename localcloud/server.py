@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from localcloud import catalog, podman
+from localcloud import catalog, podman, spot
 from localcloud.network import Network
 from localcloud.settings import ACCESS_KEY, REGION, CloudError, Settings, log
 
@@ -70,6 +70,7 @@ class Pages:
         self._faults = faults
         self._files = files
         self.machines: Callable[[], list[dict[str, str]]] = list
+        self.interrupt: Callable[[str, int], spot.Interruption] | None = None
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """WSGI."""
@@ -88,6 +89,12 @@ class Pages:
             case "POST", ["faults"]:
                 self._faults.order(body)
                 return _text(start_response, "ok\n")
+            case "POST", ["interrupt"] if self.interrupt:
+                try:
+                    ordered = self.interrupt(str(body.get("instance")), spot.seconds(body.get("notice", spot.NOTICE)))
+                except (spot.Refused, ValueError) as error:
+                    return _text(start_response, f"{error}\n", "409 Conflict")
+                return _text(start_response, json.dumps({"action": ordered.action, "time": spot.stamp(ordered.at)}))
             case "POST", ["publish"]:
                 return _text(start_response, publish(body["parameter"]) + "\n")
             case "GET" | "HEAD", ["files", name] if (self._files / name).is_file() and not name.startswith("."):
@@ -113,9 +120,9 @@ class Pages:
         return wrapper(file) if wrapper else iter(lambda: file.read(1 << 16), b"")
 
 
-def _text(start_response: StartResponse, text: str) -> Iterable[bytes]:
+def _text(start_response: StartResponse, text: str, status: str = "200 OK") -> Iterable[bytes]:
     body = text.encode()
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
 
 
@@ -237,7 +244,7 @@ def _open(settings: Settings, network: Network, image: str, files: Path, sockets
     machines = Machines(settings, network, image)
     machines.follow_the_api()
     pages = Pages(DomainDispatcherApplication(create_backend_app), network, faults, files)
-    pages.machines = machines.rows
+    pages.machines, pages.interrupt = machines.rows, machines.interrupt
     for listener in sockets:
         address, port = listener.getsockname()
         server = make_server(address, port, pages, threaded=True, request_handler=Quiet, fd=listener.detach())

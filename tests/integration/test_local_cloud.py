@@ -9,14 +9,17 @@ import signal
 import socket
 import stat
 import subprocess
+import threading
 import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from botocore.exceptions import ClientError
@@ -350,6 +353,188 @@ class TestMetadata:
         options = ground.describe(machine)["MetadataOptions"]
         assert (options["HttpTokens"], options["HttpPutResponseHopLimit"]) == ("required", 2)
         assert (options["HttpEndpoint"], options["InstanceMetadataTags"]) == ("enabled", "disabled")
+
+
+@pytest.fixture
+def listener(ground) -> Iterator[tuple[str, list[str]]]:
+    """A web server of this computer that machines reach: its URL, and the paths that were asked for."""
+    heard: list[str] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer((ground.here, 0), Listener)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://{ground.here}:{server.server_port}", heard
+    server.shutdown()
+    server.server_close()
+
+
+class TestInterruption:
+    """Spot machines that EC2 takes away."""
+
+    PAGES = ("spot/instance-action", "spot/termination-time", "events/recommendations/rebalance")
+
+    @staticmethod
+    def interrupt(ground: Ground, *words: str) -> subprocess.CompletedProcess[str]:
+        """What the command says."""
+        return localcloud("interrupt", *words, "--state-dir", str(ground.cloud.state_dir))
+
+    @staticmethod
+    def request(ground: Ground, machine: dict[str, Any]) -> tuple[str, str]:
+        """State and status of a machine's spot request."""
+        ids = [machine["SpotInstanceRequestId"]]
+        (shown,) = ground.ec2.describe_spot_instance_requests(SpotInstanceRequestIds=ids)["SpotInstanceRequests"]
+        return shown["State"], shown["Status"]["Code"]
+
+    @staticmethod
+    def at_its_end(ground: Ground, machine: str, command: str) -> None:
+        """Let a service of the machine run a command when it is stopped in order."""
+        ground.ssh(machine, f"sudo systemd-run --quiet --unit=worker --property=ExecStop='{command}' sleep infinity")
+
+    def test_two_minutes_or_less_of_notice_then_an_orderly_end(self, ground, listener):
+        url, heard = listener
+        made = ground.launch(InstanceMarketOptions={"MarketType": "spot"})
+        machine = made["InstanceId"]
+        ground.ssh_when_it_answers(machine)
+        self.at_its_end(ground, machine, f"/usr/bin/curl -s {url}/goodbye")
+        assert [TestMetadata.get(ground, machine, f"meta-data/{page}") for page in self.PAGES] == ["|404"] * 3
+
+        done = self.interrupt(ground, machine, "--notice", "8")
+        assert done.returncode == 0, done.stderr
+        answers = [TestMetadata.get(ground, machine, f"meta-data/{page}") for page in self.PAGES]
+        assert all(answer.endswith("|200") for answer in answers), answers
+        action, end, rebalance = (answer.removesuffix("|200") for answer in answers)
+        assert json.loads(action) == {"action": "terminate", "time": end}
+        assert json.loads(rebalance)["noticeTime"] < end
+        assert f"terminate at {end}, in 8 s" in done.stdout
+        assert (ground.describe(machine)["State"]["Name"], heard) == ("running", [])
+        assert self.request(ground, made) == ("active", "marked-for-termination")
+        again = self.interrupt(ground, machine)
+        assert (again.returncode, again.stdout) == (2, "")
+        assert again.stderr == f"localcloud: {machine} has its notice already: terminate at {end}\n"
+
+        until(lambda: ground.describe(machine)["State"]["Name"] == "terminated", "it is taken away")
+        assert time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) >= end
+        assert heard == ["/goodbye"]
+        assert ground.describe(machine)["StateReason"]["Code"] == "Server.SpotInstanceTermination"
+        assert self.request(ground, made) == ("closed", "instance-terminated-no-capacity")
+        assert not [name for name in ground.cloud.containers() if machine in name]
+
+    def test_one_that_asked_to_stop_is_stopped_in_order_and_can_go_on(self, ground):
+        options = {"SpotInstanceType": "persistent", "InstanceInterruptionBehavior": "stop"}
+        made = ground.launch(InstanceMarketOptions={"MarketType": "spot", "SpotOptions": options})
+        machine = made["InstanceId"]
+        ground.ssh_when_it_answers(machine)
+        self.at_its_end(ground, machine, "/usr/bin/touch /home/ubuntu/stopped-in-order")
+        assert self.interrupt(ground, machine, "--notice", "0").returncode == 0
+        until(lambda: ground.describe(machine)["State"]["Name"] == "stopped", "it is stopped")
+        assert ground.describe(machine)["StateReason"]["Code"] == "Server.SpotInstanceShutdown"
+        assert self.request(ground, made) == ("open", "instance-stopped-no-capacity")
+        ground.ec2.start_instances(InstanceIds=[machine])
+        assert "stopped-in-order" in ground.ssh_when_it_answers(machine, "ls")
+        assert TestMetadata.get(ground, machine, "meta-data/spot/instance-action") == "|404"
+        assert self.request(ground, made) == ("active", "fulfilled")
+
+    def test_a_machine_on_demand_is_not_interrupted(self, ground, machine):
+        refused = self.interrupt(ground, machine)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr == f"localcloud: {machine} is not a spot instance: only those are interrupted\n"
+
+
+class TestObjectStorage:
+    """S3 as a machine uses it: by the role of its instance profile, without a key of its own."""
+
+    POLICY: ClassVar = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::*"},
+            {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": "arn:aws:s3:::*"},
+        ],
+    }
+
+    @pytest.fixture
+    def profile(self, ground) -> Iterator[str]:
+        """An instance profile whose role may read and write, but not delete."""
+        iam, name = ground.cloud.client("iam"), f"tester-{uuid.uuid4().hex[:8]}"
+        trust = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        trusted = {"Version": "2012-10-17", "Statement": [trust]}
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trusted))
+        iam.put_role_policy(RoleName=name, PolicyName="sync", PolicyDocument=json.dumps(self.POLICY))
+        iam.create_instance_profile(InstanceProfileName=name)
+        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+        yield name
+        iam.remove_role_from_instance_profile(InstanceProfileName=name, RoleName=name)
+        iam.delete_instance_profile(InstanceProfileName=name)
+        iam.delete_role_policy(RoleName=name, PolicyName="sync")
+        iam.delete_role(RoleName=name)
+
+    @contextmanager
+    def enforced(self, ground: Ground) -> Iterator[None]:
+        """Signatures and policies count, for whoever asks: moto's own switch."""
+
+        def after(calls: str) -> None:
+            plain = {"Content-Type": "text/plain"}
+            url = f"{ground.cloud.endpoint}/moto-api/reset-auth"
+            urllib.request.urlopen(urllib.request.Request(url, calls.encode(), plain), timeout=10).close()
+
+        after("0")
+        try:
+            yield
+        finally:
+            after("inf")
+
+    @pytest.fixture
+    def ready(self, ground, profile) -> str:
+        """A machine with the profile, rclone, and files to copy."""
+        made = ground.launch(IamInstanceProfile={"Name": profile}, MetadataOptions={"HttpTokens": "required"})
+        machine = made["InstanceId"]
+        ground.ssh_when_it_answers(machine)
+        ground.ssh(machine, "sudo apt-get update -qq")
+        ground.ssh(machine, "sudo apt-get install -qq -y --no-install-recommends rclone >&2")
+        ground.ssh(
+            machine,
+            "mkdir -p out/sub && cd out && echo small > small && : > empty && echo odd > 'sub/a b+é' &&"
+            " head -c 12000000 /dev/urandom > big",
+        )
+        return machine
+
+    def test_rclone_copies_there_and_back_with_the_roles_credentials_only(self, ground, ready):
+        s3, bucket = ground.cloud.client("s3"), f"tester-{uuid.uuid4().hex[:8]}"
+        s3.create_bucket(Bucket=bucket)
+        settings = dict(line.split(": ", 1) for line in ground.cloud.settings.read_text().splitlines() if ": " in line)
+        endpoint = json.loads(settings["training_sync_endpoint"])
+        # Less than the usual size of a part, so that a small file comes in several.
+        rclone = (
+            f"timeout 40 rclone --config= --retries 1 --s3-provider Other --s3-env-auth --s3-endpoint {endpoint}"
+            " --s3-region us-east-1 --s3-force-path-style --s3-no-check-bucket"
+            " --s3-upload-cutoff 5M --s3-chunk-size 5M"
+        )
+        target = f":s3:{bucket}/results"
+        ground.ssh(ready, f"{rclone} copy out {target}")
+        assert ground.ssh(ready, "env | grep ^AWS_; ls -A ~/.aws ~/.config/rclone 2>/dev/null; true") == ""
+        keys = {each["Key"]: each for each in s3.list_objects_v2(Bucket=bucket)["Contents"]}
+        assert set(keys) == {f"results/{name}" for name in ("small", "empty", "big", "sub/a b+é")}
+        assert keys["results/big"]["ETag"].endswith('-3"')  # it came in parts
+        assert s3.get_object(Bucket=bucket, Key="results/sub/a b+é")["Body"].read() == b"odd\n"
+
+        script = (
+            f"{rclone} copy {target} back && diff -r out back && echo same;"
+            f" echo more > out/more; {rclone} copy out {target} && echo copied;"
+            f" {rclone} delete {target} 2>&1 | grep --only-matching --max-count=1 AccessDenied"
+        )
+        # Not by ssh: EC2 tells no address meanwhile, since the tests' own keys are made up.
+        name = f"localcloud-{ground.cloud.name}-{ready}"
+        with self.enforced(ground):
+            answer = podman.run("exec", "--user", "ubuntu", "--workdir", "/home/ubuntu", name, "sh", "-c", script)
+        assert answer.split() == ["same", "copied", "AccessDenied"]
+        assert s3.get_object(Bucket=bucket, Key="results/more")["Body"].read() == b"more\n"
 
 
 class TestLife:

@@ -13,11 +13,12 @@ from moto.ec2.models import EC2Backend
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.instances import Instance
 from moto.ec2.responses.instances import InstanceResponse
+from moto.s3.responses import S3Response
 from moto.ssm.models import ParameterDict
 
 from localcloud import podman
 
-CHANGED = [addresses, interfaces, interfaces.NetworkInterface, EC2Backend, Ami, Instance, InstanceResponse]
+CHANGED = [addresses, interfaces, interfaces.NetworkInterface, EC2Backend, Ami, Instance, InstanceResponse, S3Response]
 
 
 @pytest.fixture

@@ -22,6 +22,9 @@ from localcloud.settings import ROOT, claim, take_lock
         (["start", "--port", "65536"], "'65536' is not a port"),
         (["start", "--port", "-1"], "'-1' is not a port"),
         (["start", "--network", "wifi"], "invalid choice: 'wifi'"),
+        (["interrupt"], "INSTANCE_ID"),
+        (["interrupt", "i-1", "--notice", "soon"], "'soon' is no notice: give whole seconds from 0"),
+        (["interrupt", "i-1", "--notice", "-1"], "'-1' is no notice"),
         (["stop", "--name", "lab"], "unrecognized arguments"),
     ],
 )
@@ -44,6 +47,8 @@ def test_a_bad_name_is_one_line_before_anything_is_made(tmp_path, capsys):
 def test_where_no_cloud_runs(tmp_path, capsys, pod):
     place = ["--state-dir", str(tmp_path)]
     assert cli.main(["status", *place]) == 3
+    assert capsys.readouterr().out == "No local cloud runs here. Start one: python -m localcloud start\n"
+    assert cli.main(["interrupt", "i-1", *place]) == 3
     assert capsys.readouterr().out == "No local cloud runs here. Start one: python -m localcloud start\n"
     assert cli.main(["stop", *place]) == 0
     assert capsys.readouterr().out == "No local cloud runs here.\n"

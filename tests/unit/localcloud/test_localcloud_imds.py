@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from localcloud import spot
 from localcloud.imds import MetadataService, look_up, tree
 
 TTL = "X-aws-ec2-metadata-token-ttl-seconds"
@@ -133,6 +134,30 @@ def test_what_the_instance_has_not_is_not_there(instance):
     assert not {"public-ipv4", "public-keys/", "tags/"} & set(names.splitlines())
     assert look_up(root, "/latest/user-data") is None
     assert look_up(root, "/") == "latest/"
+
+
+def test_a_token_says_how_long_it_lives(client):
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=5)
+    connection.request("PUT", "/latest/api/token", headers={TTL: "60"})
+    assert connection.getresponse().headers[TTL] == "60"
+
+
+@pytest.mark.parametrize("action", ["terminate", "stop"])
+def test_a_spot_machine_is_told_that_it_will_be_interrupted_and_no_other_is(client, instance, action):
+    pages = ("spot/", "spot/instance-action", "spot/termination-time", "events/recommendations/rebalance")
+    assert [client.get(f"/latest/meta-data/{page}")[0] for page in pages] == [404] * 4
+    instance.lifecycle, instance.state, instance.interruption_behavior = "spot", "running", action
+    ordered = spot.order(instance, 120)
+    time = ordered.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    told = json.loads(client.get("/latest/meta-data/spot/instance-action")[1])
+    assert told == {"action": action, "time": time}
+    last = (200, time.encode()) if action == "terminate" else (404, b"")
+    assert client.get("/latest/meta-data/spot/termination-time") == last
+    rebalance = json.loads(client.get("/latest/meta-data/events/recommendations/rebalance")[1])
+    assert rebalance == {"noticeTime": ordered.noticed.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    assert b"spot/" in client.get("/latest/meta-data/")[1].splitlines()
+    spot.forget(instance)
+    assert [client.get(f"/latest/meta-data/{page}")[0] for page in pages] == [404] * 4
 
 
 def test_credentials_are_made_when_somebody_asks_and_belong_to_the_role():

@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
+import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from moto import mock_aws
 
 from localcloud import machines as module
-from localcloud import moto_extensions
+from localcloud import moto_extensions, spot
 from localcloud.machines import Machines
 from localcloud.podman import PodmanError
 from localcloud.settings import Settings
@@ -152,6 +154,116 @@ def test_what_a_guest_does_to_itself_is_what_ec2_says_then(world, status, behavi
     if state != "running":
         assert shown["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
     assert bool(world.pod.called("rm")) == (state == "terminated")
+
+
+SPOT = {
+    "terminate": {"MarketType": "spot", "SpotOptions": {}},
+    "stop": {
+        "MarketType": "spot",
+        "SpotOptions": {"SpotInstanceType": "persistent", "InstanceInterruptionBehavior": "stop"},
+    },
+}
+
+
+def wait_for_the_watcher(world: World, monkeypatch: Any) -> None:
+    """Let it look once, at machines that are all alive."""
+    naps = iter([None])
+    monkeypatch.setattr(module, "alive", lambda _: True)
+    monkeypatch.setattr(time, "sleep", lambda _: next(naps))
+    with pytest.raises(StopIteration):
+        world.machines.watch()
+
+
+@pytest.mark.parametrize(
+    ("behavior", "state", "going", "codes"),
+    [
+        (
+            "terminate",
+            "terminated",
+            "shutting-down",
+            ("marked-for-termination", "instance-terminated-no-capacity", "Server.SpotInstanceTermination", "closed"),
+        ),
+        (
+            "stop",
+            "stopped",
+            "stopping",
+            ("marked-for-stop", "instance-stopped-no-capacity", "Server.SpotInstanceShutdown", "open"),
+        ),
+    ],
+)
+def test_an_interrupted_machine_runs_until_its_time_and_is_then_shut_down_in_order(
+    world, monkeypatch, behavior, state, going, codes
+):
+    machine = world.launch(InstanceMarketOptions=SPOT[behavior])
+    (instance,) = world.machines.instances()
+
+    def request() -> tuple[str, str]:
+        (shown,) = world.ec2.describe_spot_instance_requests()["SpotInstanceRequests"]
+        return shown["State"], shown["Status"]["Code"]
+
+    ordered = world.machines.interrupt(machine, 120)
+    assert timedelta(seconds=120) <= ordered.at - ordered.noticed < timedelta(seconds=121)
+    wait_for_the_watcher(world, monkeypatch)
+    assert (world.show(machine)["State"]["Name"], request()) == ("running", ("active", codes[0]))
+
+    seen = []
+    run = world.pod.run
+    monkeypatch.setattr(module.podman, "run", lambda *w, **k: (seen.append((w[0], instance.state)), run(*w, **k))[1])
+    ordered.at = ordered.noticed
+    wait_for_the_watcher(world, monkeypatch)
+    assert seen[0] == ("stop", going)
+    shown = world.show(machine)
+    assert (shown["State"]["Name"], shown["StateReason"]["Code"]) == (state, codes[2])
+    assert request() == (codes[3], codes[1])
+    assert bool(world.pod.called("rm")) == (state == "terminated")
+    before = len(world.pod.calls)
+    wait_for_the_watcher(world, monkeypatch)
+    assert len(world.pod.calls) == before
+    if behavior == "stop":
+        world.ec2.start_instances(InstanceIds=[machine])
+        assert spot.metadata(instance) == {}
+        assert request() == ("active", "fulfilled")
+
+
+def test_a_machine_that_its_user_stops_or_ends_is_not_interrupted_any_more(world):
+    stopping = world.launch(InstanceMarketOptions=SPOT["stop"])
+    ending = world.launch(InstanceMarketOptions=SPOT["terminate"])
+    powering_off = world.launch(InstanceMarketOptions=SPOT["stop"])
+    for machine in (stopping, ending, powering_off):
+        world.machines.interrupt(machine, 120)
+    world.ec2.stop_instances(InstanceIds=[stopping])
+    world.ec2.terminate_instances(InstanceIds=[ending])
+    world.pod.answers["inspect", "--format", "{{.State.ExitCode}}"] = "130"
+    world.look()
+    assert [spot.interruption_of(instance) for instance in world.machines.instances()] == [None, None, None]
+    assert world.show(ending)["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
+
+
+def test_a_machine_that_reboots_keeps_its_notice(world):
+    machine = world.launch(InstanceMarketOptions=SPOT["terminate"])
+    ordered = world.machines.interrupt(machine, 120)
+    world.ec2.reboot_instances(InstanceIds=[machine])
+    (instance,) = world.machines.instances()
+    assert spot.interruption_of(instance) is ordered
+
+
+def test_what_cannot_be_interrupted_is_told(world):
+    plain = world.launch()
+    stopped = world.launch(InstanceMarketOptions=SPOT["stop"])
+    world.ec2.stop_instances(InstanceIds=[stopped])
+    warned = world.launch(InstanceMarketOptions=SPOT["terminate"])
+    world.machines.interrupt(warned, 120)
+    asleep = {"SpotInstanceType": "persistent", "InstanceInterruptionBehavior": "hibernate"}
+    sleeper = world.launch(InstanceMarketOptions={"MarketType": "spot", "SpotOptions": asleep})
+    for machine, reason in {
+        plain: f"{plain} is not a spot instance",
+        stopped: f"{stopped} is stopped",
+        warned: f"{warned} has its notice already: terminate at ",
+        sleeper: f"{sleeper} asks to hibernate",
+        "i-0": "there is no instance 'i-0'",
+    }.items():
+        with pytest.raises(spot.Refused, match=reason):
+            world.machines.interrupt(machine, 120)
 
 
 def test_rules_follow_the_groups_at_once_and_a_machine_without_address_is_closed(world):

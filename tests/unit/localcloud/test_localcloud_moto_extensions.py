@@ -213,25 +213,62 @@ def test_what_cannot_run_is_refused(launch, faults):
     ("kind", "states"), [("persistent", ["active", "disabled", "open"]), ("one-time", ["active", None, "closed"])]
 )
 def test_a_spot_request_follows_its_machine(launch, ec2, kind, states):
-    market = {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": kind, "MaxPrice": "0.5"}}
+    behavior = {"persistent": "stop", "one-time": "terminate"}[kind]
+    options = {"SpotInstanceType": kind, "MaxPrice": "0.5", "InstanceInterruptionBehavior": behavior}
+    market = {"MarketType": "spot", "SpotOptions": options}
     machine = launch(InstanceMarketOptions=market)
     assert machine["InstanceLifecycle"] == "spot"
     ids = {"InstanceIds": [machine["InstanceId"]]}
     request = {"SpotInstanceRequestIds": [machine["SpotInstanceRequestId"]]}
 
-    def state() -> str:
-        return ec2.describe_spot_instance_requests(**request)["SpotInstanceRequests"][0]["State"]
+    def shown() -> dict[str, Any]:
+        return ec2.describe_spot_instance_requests(**request)["SpotInstanceRequests"][0]
 
-    assert state() == states[0]
+    assert (shown()["State"], shown()["Status"]["Code"]) == (states[0], "fulfilled")
+    assert shown()["InstanceInterruptionBehavior"] == behavior
     if states[1]:
         ec2.stop_instances(**ids)
-        assert state() == states[1]
+        assert (shown()["State"], shown()["Status"]["Code"]) == (states[1], "instance-stopped-by-user")
     else:
         assert code(ec2.stop_instances, **ids) == "UnsupportedOperation"
     ec2.terminate_instances(**ids)
-    assert state() == states[2]
+    assert (shown()["State"], shown()["Status"]["Code"]) == (states[2], "instance-terminated-by-user")
     ec2.cancel_spot_instance_requests(**request)
     assert ec2.describe_spot_instance_requests()["SpotInstanceRequests"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "behavior", "error"),
+    [
+        ("one-time", "stop", "InvalidParameterCombination"),
+        ("one-time", "hibernate", "InvalidParameterCombination"),
+        ("persistent", "terminate", "InvalidParameterCombination"),
+        ("one-time", "explode", "InvalidParameterValue"),
+    ],
+)
+def test_what_shall_stop_when_interrupted_needs_a_request_that_lasts(launch, ec2, kind, behavior, error):
+    market = {
+        "MarketType": "spot",
+        "SpotOptions": {"SpotInstanceType": kind, "InstanceInterruptionBehavior": behavior},
+    }
+    assert code(launch, InstanceMarketOptions=market) == error
+    assert ec2.describe_instances()["Reservations"] == []
+
+
+def test_an_object_in_a_bucket_without_versions_has_the_version_null_and_an_upload_in_parts_does_not_say_so(ec2):
+    s3 = boto3.client("s3", region_name="us-east-1")
+    s3.create_bucket(Bucket="plain")
+    s3.create_bucket(Bucket="kept")
+    s3.put_bucket_versioning(Bucket="kept", VersioningConfiguration={"Status": "Enabled"})
+    for bucket, versions in (("plain", False), ("kept", True)):
+        words = {"Bucket": bucket, "Key": "big"}
+        upload = {**words, "UploadId": s3.create_multipart_upload(**words)["UploadId"]}
+        part = {"PartNumber": 1, "ETag": s3.upload_part(**upload, PartNumber=1, Body=b"part")["ETag"]}
+        done = s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [part]})
+        assert ("VersionId" in done) == versions
+        version = done.get("VersionId", "null")
+        assert s3.head_object(**words, VersionId=version)["ContentLength"] == 4
+    assert code(s3.head_object, Bucket="plain", Key="big", VersionId="other") == "400"
 
 
 def test_public_parameters_beside_the_users_own(ec2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from localcloud import server
+from localcloud import server, spot
 from localcloud.server import Faults, Pages, listeners
 
 
@@ -63,6 +64,27 @@ def test_files_are_served_by_name_only(pages):
 def test_machines_are_listed(pages):
     pages.machines = lambda: [{"id": "i-1"}]
     assert json.loads(ask(pages, "GET", "/lightsout/machines")[1]) == [{"id": "i-1"}]
+
+
+def test_an_interruption_is_ordered_for_two_minutes_unless_told_and_a_refusal_is_one_line(pages):
+    asked = []
+
+    def interrupt(instance: str, notice: int) -> spot.Interruption:
+        asked.append((instance, notice))
+        if instance == "i-2":
+            raise spot.Refused("i-2 is not a spot instance")
+        now = datetime(2026, 1, 1, tzinfo=UTC)
+        return spot.Interruption("stop", now, now)
+
+    pages.interrupt = interrupt
+    status, body = ask(pages, "POST", "/lightsout/interrupt", {"instance": "i-1"})
+    assert (status, json.loads(body)) == ("200 OK", {"action": "stop", "time": "2026-01-01T00:00:00Z"})
+    ask(pages, "POST", "/lightsout/interrupt", {"instance": "i-1", "notice": 5})
+    refused = ask(pages, "POST", "/lightsout/interrupt", {"instance": "i-2", "notice": 0})
+    assert refused == ("409 Conflict", b"i-2 is not a spot instance\n")
+    assert asked == [("i-1", 120), ("i-1", 5), ("i-2", 0)]
+    status, body = ask(pages, "POST", "/lightsout/interrupt", {"instance": "i-1", "notice": -1})
+    assert (status, b"'-1' is no notice" in body, len(asked)) == ("409 Conflict", True, 3)
 
 
 def test_so_many_answers_to_runinstances_are_lost_as_were_ordered(pages):
