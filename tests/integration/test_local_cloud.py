@@ -108,7 +108,7 @@ class Ground:
         return self.ssh(instance_id, command)
 
 
-def until(happened: Callable[[], Any], what: str, seconds: float = 60) -> None:
+def until(happened: Callable[[], Any], what: str, seconds: float = 180) -> None:
     """Wait for something.
 
     Raises:
