@@ -89,7 +89,6 @@ class Bucket(Place):
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("RCLONE_")},
             **self.secrets(),
-            "RCLONE_CONFIG": os.devnull,
             "RCLONE_S3_PROVIDER": "Other" if endpoint else "AWS",
             "RCLONE_S3_ENV_AUTH": "true",
             "RCLONE_S3_NO_CHECK_BUCKET": "true",
@@ -97,7 +96,7 @@ class Bucket(Place):
         }
         if endpoint:
             environment["RCLONE_S3_ENDPOINT"] = endpoint
-        options = ["--quiet", "--retries=3", "--contimeout=20s", f"--timeout={SILENCE}s", "--copy-links"]
+        options = ["--config=", "--quiet", "--retries=3", "--contimeout=20s", f"--timeout={SILENCE}s", "--copy-links"]
         return subprocess.run(["rclone", *words, *options], env=environment, check=False).returncode
 
     def secrets(self):
