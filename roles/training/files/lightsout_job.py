@@ -216,6 +216,15 @@ def descendants(pid):
     return found
 
 
+def session_of(pid):
+    """The session that a process belongs to; None when it is gone."""
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[3])
+
+
 def oom_kills():
     """How many processes the kernel has killed for memory since it started."""
     try:
@@ -782,6 +791,7 @@ class Sync:
         self.job = job
         self.note = note
         self.process = None
+        self.sessions = set()
         self.due = time.monotonic() + self.interval
         self.complained = False
 
@@ -800,17 +810,19 @@ class Sync:
         here = pathlib.Path(__file__).resolve()
         program = here.with_name(here.name.replace("job", "sync"))
         with (self.job.folder / "sync.log").open("w", encoding="utf-8") as complaints:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-I", str(program), *words, str(self.job.folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=complaints,
                 stderr=complaints,
                 start_new_session=True,
             )
+        self.sessions.add(process.pid)
+        return process
 
-    def processes(self):
-        """The process ids of a sync that is under way."""
-        return {self.process.pid, *descendants(self.process.pid)} if self.process else set()
+    def owns(self, pid):
+        """Whether a process is a sync's, also one that outlives the one that started it."""
+        return bool(self.sessions) and session_of(pid) in self.sessions
 
     def begin(self):
         """Sync once, beside the job; one at a time."""
@@ -1126,8 +1138,7 @@ class Runner:
 
     def below(self):
         """The processes of the job: all below this one but for a sync."""
-        sync = self.sync.processes()
-        return [pid for pid in descendants(os.getpid()) if pid not in sync]
+        return [pid for pid in descendants(os.getpid()) if not self.sync.owns(pid)]
 
     def reap(self):
         """Collect all children that have ended; the command's own status is kept."""
