@@ -7,6 +7,7 @@ Whatever the API says, the containers follow; what a guest does, the API learns.
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
 import shutil
 import threading
@@ -280,7 +281,7 @@ class Machines:
         name = self.container(instance.id)
         pid = int(podman.run("inspect", "--format", "{{.State.Pid}}", name))
         rules = self._rules(instance)
-        listener = self._network.up(name, pid, instance.public_ip, rules)
+        listener = self._network.up(name, pid, instance.public_ip, rules, private_address(instance))
         metadata = MetadataService(listener, instance) if listener else None
         self._up[instance.id] = Machine(pid, instance.public_ip, rules, metadata)
 
@@ -328,7 +329,7 @@ class Machines:
         for other in self.instances():
             if other.state == "running" and other.public_ip:
                 for group in {group.id for nic in other.nics.values() for group in nic.group_set}:
-                    members.setdefault(group, []).append(other.public_ip)
+                    members.setdefault(group, []).extend([other.public_ip, other.private_ip])
         return rules_of(instance, members)
 
     def _guard(self) -> None:
@@ -422,6 +423,14 @@ class Machines:
             }
             for instance in self.instances()
         ]
+
+
+def private_address(instance: Instance) -> ipaddress.IPv4Interface:
+    """The address inside a machine's VPC, with the VPC as its network: there are no routers between its subnets."""
+    interface = instance.nics[0]
+    vpc = instance.ec2_backend.get_vpc(interface.subnet.vpc_id)
+    length = ipaddress.IPv4Network(vpc.cidr_block).prefixlen
+    return ipaddress.IPv4Interface(f"{interface.private_ip_address}/{length}")
 
 
 def ensure_seeds_folder(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ipaddress
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from moto.ec2.utils import filter_dict_attribute_mapping, random_spot_request_id
 from moto.s3.responses import S3Response
 from moto.ssm.models import Parameter, ParameterDict
 
-from localcloud import catalog, spot
+from localcloud import catalog, placement_groups, spot
 from localcloud.client_tokens import Tokens
 
 #: What a gp3 volume has when nobody asks for more, in MiB/s.
@@ -113,6 +114,7 @@ class UnsupportedOperation(EC2ClientError):
 def apply(faults: Any, new_address: Callable[[], str]) -> None:
     """All of it."""
     public_addresses(new_address)
+    private_addresses()
     elastic_addresses_stay()
     one_truth_about_groups()
     groups_in_use_stay()
@@ -121,6 +123,7 @@ def apply(faults: Any, new_address: Callable[[], str]) -> None:
     metadata_options()
     block_devices()
     volumes_only_grow()
+    placement_groups.install(zone_of_launch)  # before run_instances: the same token asks once
     run_instances(faults)
     filter_dict_attribute_mapping["client-token"] = "client_token"
     image_sizes()
@@ -135,6 +138,19 @@ def public_addresses(new_address: Callable[[], str]) -> None:
     addresses.random_ip = new_address
     interfaces.generate_dns_from_ip = lambda ip, **_: ip
     Instance.public_dns_name = property(lambda instance: instance.public_ip)
+
+
+def private_addresses() -> None:
+    """A machine that names no subnet still has an address of the one that it gets; moto makes any of 10.0.0.0/8 up."""
+    original = EC2Backend.create_network_interface
+
+    def create(backend: EC2Backend, subnet: Any, address: Any, *args: Any, **kwargs: Any) -> NetworkInterface:
+        place = subnet if hasattr(subnet, "cidr") else backend.get_subnet(subnet)
+        if isinstance(address, str) and ipaddress.ip_address(address) not in place.cidr:
+            address = place.get_available_subnet_ip(None)
+        return original(backend, subnet, address, *args, **kwargs)
+
+    EC2Backend.create_network_interface = create
 
 
 def elastic_addresses_stay() -> None:
@@ -424,7 +440,7 @@ def run_instances(faults: Any) -> None:
     tokens = Tokens()
 
     def launch(response: InstanceResponse) -> Any:
-        zone = response._get_param("Placement.AvailabilityZone") or _zone_of_subnet(response)
+        zone = zone_of_launch(response)
         if zone in faults.no_capacity:
             raise InsufficientInstanceCapacity(zone)
         _check_type(response)
@@ -504,7 +520,11 @@ def _check_spot(response: InstanceResponse) -> None:
         )
 
 
-def _zone_of_subnet(response: InstanceResponse) -> str:
+def zone_of_launch(response: InstanceResponse) -> str:
+    """The zone that a launch asks for, by name or by subnet."""
+    zone = response._get_param("Placement.AvailabilityZone")
+    if zone:
+        return zone
     subnet = response._get_param("SubnetId")
     for nic in response._get_param("NetworkInterfaces", []):
         subnet = subnet or nic.get("SubnetId")

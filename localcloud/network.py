@@ -57,8 +57,14 @@ class Network(Protocol):
     def moved(self, container: str, address: str | None, mac: str) -> None:
         """A machine gets another address, before it starts or while it runs."""
 
-    def up(self, container: str, pid: int, address: str | None, rules: list[Rule]) -> socket.socket | None:
-        """A machine runs: guard it. Returns a listening socket for its metadata service, where there can be one."""
+    def up(
+        self, container: str, pid: int, address: str | None, rules: list[Rule], inside: ipaddress.IPv4Interface
+    ) -> socket.socket | None:
+        """A machine runs: guard it, and give it its private address, where there can be one.
+
+        Returns:
+            a listening socket for its metadata service, where there can be one.
+        """
 
     def guard(self, container: str, rules: list[Rule]) -> None:
         """The rules of a running machine changed."""
@@ -139,9 +145,15 @@ class Bridge:
         if address:
             subprocess.run(["ip", "neighbor", "flush", "to", address], capture_output=True, check=False)
 
-    def up(self, container: str, pid: int, address: str | None, rules: list[Rule]) -> socket.socket | None:
+    def up(
+        self, container: str, pid: int, address: str | None, rules: list[Rule], inside: ipaddress.IPv4Interface
+    ) -> socket.socket | None:
         self._pids[container] = pid
         self.guard(container, rules)
+        # Machines talk to each other by their private addresses. Where this computer needs one of that network for
+        # itself, its name server for instance, they would lose it: they have the public ones, too.
+        if not any(inside.network.overlaps(other) for other in _taken_networks()):
+            _inside(pid, ["ip", "address", "replace", str(inside), "dev", "eth0"])
         _inside(pid, ["ip", "address", "replace", f"{METADATA_ADDRESS}/32", "dev", "lo"])
         return _listen_inside(pid, METADATA_ADDRESS, 80)
 
@@ -192,7 +204,9 @@ class Forward:
     def moved(self, container: str, address: str | None, mac: str) -> None:
         """The doors move with the next `up`."""
 
-    def up(self, container: str, pid: int, address: str | None, rules: list[Rule]) -> socket.socket | None:
+    def up(
+        self, container: str, pid: int, address: str | None, rules: list[Rule], inside: ipaddress.IPv4Interface
+    ) -> socket.socket | None:
         self.down(container)
         if address:
             targets = self._targets(container)

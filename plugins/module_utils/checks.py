@@ -29,6 +29,12 @@ _WORLD_V4, _WORLD_V6 = 8, 16
 #: gp3's own limits, in GiB.
 SMALLEST_VOLUME, LARGEST_VOLUME = 1, 16384
 
+#: More machines than this are a slip of the pen.
+LARGEST_COUNT = 100
+
+#: How machines are placed in relation to each other.
+PLACEMENTS = ("cluster", "none")
+
 _INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 _TAG_VALUE = re.compile(r"[\w\s.:/=+\-@]{1,256}")
 _SUBNET_ID = re.compile(r"subnet-[0-9a-f]{8,17}")
@@ -132,9 +138,21 @@ def is_subnet_id(value: str) -> bool:
     return bool(_SUBNET_ID.fullmatch(value))
 
 
+def count_of(value: Any) -> int | None:
+    """How many machines are asked for; None for what is no such number."""
+    text = str(value).strip()
+    return int(text) if re.fullmatch(r"[1-9]\d{0,3}", text, re.ASCII) and int(text) <= LARGEST_COUNT else None
+
+
 def machine_problems(machine: dict[str, Any]) -> list[str]:
     """What is wrong with the machine's settings by themselves."""
     problems = []
+    if count_of(machine["count"]) is None:
+        problems.append(
+            f"ec2_machine_count is {machine['count']!r}: give a whole number of machines from 1 to {LARGEST_COUNT}."
+        )
+    if machine["placement"] not in PLACEMENTS:
+        problems.append(f"ec2_machine_placement is '{machine['placement']}': one of {', '.join(PLACEMENTS)}.")
     instance_type, image, size = machine["instance_type"], machine["image"], machine["volume_size"]
     if not _INSTANCE_TYPE.fullmatch(instance_type or ""):
         problems.append(

@@ -8,7 +8,7 @@ image has moved on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import at_once, pages
@@ -43,6 +43,7 @@ class Wanted:
     security_group_ids: list[str] | None = None
     termination_protection: bool | None = None
     spot: bool | None = None
+    placement_group: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -134,8 +135,18 @@ def observe(ec2, machine: dict, wanted: Wanted) -> dict[str, Any]:
         "security_group_ids": security_group_ids(machine),
         "termination_protection": answers.get("termination_protection"),
         "spot": machine.get("InstanceLifecycle") == "spot",
+        "placement_group": machine.get("Placement", {}).get("GroupName") or None,
         "tags": tags,
     }
+
+
+def staying(seen: dict[str, Any], wanted: Wanted, allow_stop: bool) -> Wanted:
+    """What is asked for, but that a machine which runs and may not be stopped stays in its placement group.
+
+    Where it is, it works, only farther from its neighbors: no reason to refuse the whole wish.
+    """
+    runs = seen["state"] in ("running", "pending")
+    return replace(wanted, placement_group=None) if runs and not allow_stop else wanted
 
 
 def differences(seen: dict[str, Any], wanted: Wanted) -> dict[str, tuple[Any, Any]]:
@@ -149,6 +160,7 @@ def differences(seen: dict[str, Any], wanted: Wanted) -> dict[str, tuple[Any, An
         "metadata_tags",
         "instance_profile",
         "termination_protection",
+        "placement_group",
     ):
         shall = getattr(wanted, key)
         if shall is not None and shall != seen[key]:

@@ -46,6 +46,22 @@ def resource_name(project: str, noun: str) -> str:
     return f"lightsout-{project}-{noun}"
 
 
+def machine_name(project: str, number: int = 1) -> str:
+    """The name of one of a project's machines, counted from 1."""
+    return resource_name(project, f"machine-{number}")
+
+
+def machine_number(project: str, name: str) -> int | None:
+    """The number in a name that ``machine_name`` gave; None for any other name."""
+    found = re.fullmatch(re.escape(resource_name(project, "machine-")) + r"([1-9]\d*)", name)
+    return int(found[1]) if found else None
+
+
+def by_number(name: str) -> tuple[tuple[str, int], ...]:
+    """The key that sorts names as people count: machine-2 comes before machine-10."""
+    return tuple((text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", name))
+
+
 def iam_path(region: str) -> str:
     """The IAM path of a region's roles and profiles.
 

@@ -95,7 +95,7 @@ ON_DEMAND = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one machine costs, in USD.
+    """What one machine costs, or several together, in USD.
 
     Attributes:
         compute_hour: the running machine itself; None when its type is not in the table.
@@ -143,18 +143,24 @@ class Estimate:
 
 
 def estimate(
-    instance_type: str | None, disk_gib: int, public_ip: bool = True, spot_hour: float | None = None
+    instance_type: str | None, disk_gib: int, public_ip: bool = True, spot_hour: float | None = None, count: int = 1
 ) -> Estimate:
-    """The cost of a machine.
+    """The cost of a machine, or of several that are alike.
 
     Args:
         instance_type: for example ``t3.medium``.
         disk_gib: all its gp3 disks together.
         public_ip: whether it has a public IPv4 address.
         spot_hour: the spot price that AWS quotes, in USD per hour, when it is a spot machine.
+        count: how many machines; ``disk_gib`` is that of all of them.
     """
     compute = spot_hour if spot_hour is not None else ON_DEMAND.get(instance_type or "")
-    return Estimate(compute, disk_gib * GP3_GIB_MONTH, IPV4_HOUR if public_ip else 0.0, spot=spot_hour is not None)
+    return Estimate(
+        None if compute is None else compute * count,
+        disk_gib * GP3_GIB_MONTH,
+        IPV4_HOUR * count if public_ip else 0.0,
+        spot=spot_hour is not None,
+    )
 
 
 def hourly(instance_type: str) -> str:

@@ -294,6 +294,21 @@ KINDS: dict[str, Kind] = {
         _delete_in_ec2("delete_security_group", "GroupId"),
         after=("instance", "network_interface"),
     ),
+    "placement_group": Kind(
+        "placement group",
+        "ec2",
+        tagged_in_ec2(
+            "placement_group",
+            "describe_placement_groups",
+            "PlacementGroups",
+            "GroupId",
+            name_key="GroupName",
+            leaving=("deleting",),
+            gone=("deleted",),
+        ),
+        lambda ec2, resource: ec2.delete_placement_group(GroupName=resource.name),
+        after=("instance",),
+    ),
     "key_pair": Kind(
         "key pair",
         "ec2",

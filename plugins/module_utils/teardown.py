@@ -54,7 +54,7 @@ class Outcome:
 def is_gone(error: Exception) -> bool:
     """True when AWS says that there is no such thing any more."""
     code = error_code(error)
-    return "NotFound" in code or code == "NoSuchEntity"
+    return "NotFound" in code or code in ("NoSuchEntity", "InvalidPlacementGroup.Unknown")
 
 
 def delete_one(scope: Scope, resource: Resource) -> None:

@@ -63,8 +63,20 @@ options:
     type: dict
     suboptions:
       name:
-        description: Its name. When not given, V(lightsout-<project>-machine-1).
+        description: Its name. When not given, V(lightsout-<project>-machine-1). Several machines have no other names.
         type: str
+      count:
+        description:
+          - How many machines, V(1) to V(100). Several are named V(lightsout-<project>-machine-1) and so on.
+          - What is no such number is a problem like any other.
+        type: raw
+        default: 1
+      placement:
+        description:
+          - How several machines are placed. With V(cluster) they are near each other, in one placement group and zone.
+          - Types that cannot be in one, such as V(t3.medium), are placed as with V(none), and the plan says so.
+        type: str
+        default: cluster
       instance_type:
         description: For example V(t3.medium).
         type: str
@@ -186,13 +198,36 @@ plan:
     changes:
       description:
         - What differs, by thing. Empty when everything is as it should be.
-        - The keys are C(key_file), C(key_pair), C(security_group), C(instance_profile) and C(machine).
+        - The keys are C(key_file), C(key_pair), C(security_group), C(instance_profile), C(placement_group) and
+          C(machine); for several machines C(machines), which holds the names of those that differ.
         - Values say what would be done, C(create) or what differs.
       type: dict
       returned: always
       sample: {key_pair: create, machine: {volume_size: [30, 60]}}
-    machine: {description: The machine as it is; empty when there is none., type: dict, returned: always}
-    machine_name: {description: The machine's name., type: str, returned: always, sample: lightsout-rerank-machine-1}
+    machine: {description: The first machine as it is; empty when there is none., type: dict, returned: always}
+    machines:
+      description: Those of the machines asked for that there are, in the order of their numbers.
+      type: list
+      elements: dict
+      returned: always
+    machine_names: {description: The names of all that are asked for., type: list, elements: str, returned: always}
+    count: {description: How many are asked for., type: int, returned: always}
+    members_talk:
+      description: Whether the security group lets the machines reach each other on all ports.
+      type: bool
+      returned: always
+    placement_group:
+      description: Name and id of the placement group; empty when none is used.
+      type: dict
+      returned: always
+      sample: {name: lightsout-rerank-group, id: pg-0123456789abcdef0}
+    surplus:
+      description: Machines that there are beyond the number that is asked for. Nothing is done to them.
+      type: list
+      elements: dict
+      returned: always
+    notices: {description: What a reader should know, a sentence each., type: list, elements: str, returned: always}
+    machine_name: {description: The first of them., type: str, returned: always, sample: lightsout-rerank-machine-1}
     image:
       description: The image that a new machine is made from; empty when nothing asked for it.
       type: dict
@@ -212,7 +247,7 @@ plan:
     iam_path: {description: The path for roles and profiles of this region., type: str, returned: always}
     quota: {description: The vCPUs that the account may run of this family., type: dict, returned: always}
     prices:
-      description: Estimated prices with the date and region of the list that they come from.
+      description: Estimated prices of all machines together, with the date and region of the list they come from.
       type: dict
       returned: always
       contains:
@@ -220,13 +255,13 @@ plan:
         region: {description: The region of the price list., type: str, returned: always}
         currency: {description: Always C(USD)., type: str, returned: always}
         purchase: {description: C(on demand) or C(spot)., type: str, returned: always}
-        compute_hour: {description: The machine alone; null when unknown., type: float, returned: always}
-        address_hour: {description: Its public address., type: float, returned: always}
-        disk_month: {description: Its disk., type: float, returned: always}
+        compute_hour: {description: The machines alone; null when unknown., type: float, returned: always}
+        address_hour: {description: Their public addresses., type: float, returned: always}
+        disk_month: {description: Their disks., type: float, returned: always}
         hour: {description: All of it for an hour; null when unknown., type: float, returned: always}
         day: {description: For a day., type: float, returned: always}
         month: {description: For 730 hours., type: float, returned: always}
-        stopped_month: {description: For a month in which it is stopped., type: float, returned: always}
+        stopped_month: {description: For a month in which all are stopped., type: float, returned: always}
     lines: {description: The plan for people., type: list, elements: str, returned: always}
 problems:
   description: What is wrong with the settings, a sentence each.
@@ -252,6 +287,7 @@ from ansible_collections.lightsout.aws.plugins.module_utils.machines import (
     find_machines,
     observe,
     refusals,
+    staying,
     summary,
     too_many,
 )
@@ -262,6 +298,8 @@ from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
     TAG_USER,
     common_tags,
     iam_path,
+    machine_name,
+    machine_number,
     resource_name,
     tags_as_dict,
     tags_to_set,
@@ -276,6 +314,12 @@ from ansible_collections.lightsout.aws.plugins.module_utils.sentences import (
     explain,
     numbered,
 )
+
+#: What ``rules_of`` calls a rule for all ports of all protocols.
+EVERYTHING = "-1 None-None"
+
+#: What people are told of the rule by which a security group admits itself.
+AMONG_THEMSELVES = "all ports between the machines"
 
 #: How long the address service may take, in seconds.
 CHECKIP_TIMEOUT = 5
@@ -294,6 +338,9 @@ class Preflight:
         self.client = Clients(module)
         self.region: str = module.region or ""
         self.project: str = module.params["project"]
+        # A number that is none is told with everything else that is wrong; till then it counts as one.
+        self.count: int = (checks.count_of(self.machine["count"]) if self.machine else None) or 1
+        self.names = self.names_of_all()
         self.problems: list[str] = []
         self.refusals: list[str] = []
         self.cidrs: list[str] = []
@@ -305,7 +352,14 @@ class Preflight:
             "caller": None,
             "changes": self.changes,
             "machine": {},
-            "machine_name": (self.machine or {}).get("name") or resource_name(self.project, "machine-1"),
+            "machines": [],
+            "machine_name": self.names[0],
+            "machine_names": self.names,
+            "count": self.count,
+            "members_talk": False,
+            "placement_group": {},
+            "surplus": [],
+            "notices": [],
             "image": {},
             "instance_type": {},
             "access_cidrs": [],
@@ -323,6 +377,12 @@ class Preflight:
             "prices": {},
             "lines": [],
         }
+
+    def names_of_all(self) -> list[str]:
+        """The names of the machines that are asked for."""
+        if self.count > 1:
+            return [machine_name(self.project, number) for number in range(1, self.count + 1)]
+        return [(self.machine or {}).get("name") or machine_name(self.project)]
 
     # -- the order of things --------------------------------------------------------------------------------------
     def run(self) -> dict[str, Any]:
@@ -344,6 +404,12 @@ class Preflight:
         self.problems += problems
         if self.machine:
             self.problems += checks.machine_problems(self.machine)
+            name = self.machine["name"]
+            if self.count > 1 and name and name != self.names[0]:
+                self.problems.append(
+                    f"ec2_machine_name is '{name}', but ec2_machine_count is {self.count}: several machines are named "
+                    f"{self.names[0]} to {self.names[-1]}; leave one of the two out."
+                )
 
     def look(self) -> None:
         """The settings against AWS, in two rounds: what there is, and what a new machine would need."""
@@ -361,11 +427,15 @@ class Preflight:
             return
         self.read_access(answers)
         self.read_key(answers["key"])
+        machines = [] if self.failed(answers["machines"], "look for the machines") else answers["machines"]
+        self.read_surplus(machines)
         self.read_security_group(answers["security_group"])
         self.read_profile(answers)
-        self.read_machine(answers["machines"])
+        self.read_placement(answers)
+        if not isinstance(answers["machines"], Exception):
+            self.read_machines(machines)
         if not complete and self.changes:
-            more = self.ask(self.calls_for_a_new_machine())
+            more = self.ask({key: call for key, call in self.calls_for_a_new_machine().items() if key not in answers})
             if more is None:
                 return
             answers |= more
@@ -406,7 +476,7 @@ class Preflight:
         """Key pair, security group, machines, and the profile when one is wanted."""
         ec2 = self.client("ec2")
         calls = {
-            "machines": lambda: find_machines(ec2, self.project, self.plan["machine_name"]) if self.project else [],
+            "machines": lambda: find_machines(ec2, self.project) if self.project else [],
             "key": lambda: ec2.describe_key_pairs(
                 Filters=[{"Name": "key-name", "Values": [self.plan["key"]["name"]]}], IncludePublicKey=True
             )["KeyPairs"],
@@ -414,6 +484,11 @@ class Preflight:
                 Filters=[{"Name": "group-name", "Values": [self.plan["security_group"]["name"]]}]
             )["SecurityGroups"],
         }
+        if self.count > 1 and self.machine["placement"] == "cluster":
+            calls["type"] = self.find_type
+            calls["placement_group"] = lambda: ec2.describe_placement_groups(
+                Filters=[{"Name": "group-name", "Values": [resource_name(self.project, "group")]}]
+            )["PlacementGroups"]
         if checks.AUTO in self.cidrs:
             calls["own_address"] = self.own_address
         if self.machine["instance_profile"]:
@@ -429,7 +504,7 @@ class Preflight:
         ec2, machine = self.client("ec2"), self.machine
         wanted = machine["instance_type"]
         calls = {
-            "type": lambda: ec2.describe_instance_types(InstanceTypes=[wanted])["InstanceTypes"],
+            "type": self.find_type,
             "zones": lambda: [
                 offer["Location"]
                 for offer in ec2.describe_instance_type_offerings(
@@ -443,6 +518,12 @@ class Preflight:
         if machine["spot"]:
             calls["spot_price"] = self.find_spot_price
         return calls
+
+    def find_type(self) -> list[dict[str, Any]]:
+        """The instance type, as EC2 describes it."""
+        return self.client("ec2").describe_instance_types(InstanceTypes=[self.machine["instance_type"]])[
+            "InstanceTypes"
+        ]
 
     def own_address(self) -> str:
         """The address that AWS sees us come from, as a network of one."""
@@ -617,12 +698,19 @@ class Preflight:
             )
             return
         shall = {(port, cidr) for port in self.machine["ports"] for cidr in self.plan["access_cidrs"]}
+        among = (EVERYTHING, group["GroupId"])
+        if self.plan["members_talk"]:
+            shall.add(among)
         are = rules_of(group)
+
+        def told(rules: set[tuple[Any, str]]) -> list[str]:
+            return [
+                AMONG_THEMSELVES if (port, source) == among else f"{port} from {source}"
+                for port, source in sorted(rules, key=str)
+            ]
+
         if shall != are:
-            self.changes["security_group"] = {
-                "open": [f"{port} from {cidr}" for port, cidr in sorted(shall - are, key=str)],
-                "close": [f"{port} from {cidr}" for port, cidr in sorted(are - shall, key=str)],
-            }
+            self.changes["security_group"] = {"open": told(shall - are), "close": told(are - shall)}
         elif tags_to_set(tags, self.tags):
             self.changes["security_group"] = "tag"
 
@@ -658,7 +746,7 @@ class Preflight:
         ):
             self.changes["instance_profile"] = "update"
 
-    def wanted(self) -> Wanted:
+    def wanted(self, name: str) -> Wanted:
         """The machine that the settings describe."""
         machine, group = self.machine, self.plan["security_group"]["id"]
         return Wanted(
@@ -673,33 +761,91 @@ class Preflight:
             security_group_ids=[group] if group else None,
             termination_protection=machine["termination_protection"],
             spot=machine["spot"],
-            tags={**self.tags, TAG_SCHEMA: SCHEMA, "Name": self.plan["machine_name"]},
+            placement_group=self.plan["placement_group"].get("name"),
+            tags={**self.tags, TAG_SCHEMA: SCHEMA, "Name": name},
         )
 
-    def read_machine(self, answer: Any) -> None:
-        """The machine that there is, against the one that is wanted."""
-        if self.failed(answer, "look for the machine"):
+    def read_surplus(self, machines: list[dict[str, Any]]) -> None:
+        """Machines beyond the number that is asked for. They still need to be reached by the others."""
+        numbers = [(machine_number(self.project, name_of(machine)) or 0, machine) for machine in machines]
+        self.plan["members_talk"] = self.count > 1 or any(number > 1 for number, _machine in numbers)
+        if self.names[0] != machine_name(self.project):
+            return  # a machine with a name of its own is not one of a number
+        surplus = [machine for number, machine in sorted(numbers, key=lambda pair: pair[0]) if number > self.count]
+        self.plan["surplus"] = [summary(machine) for machine in surplus]
+        if surplus:
+            said = ", ".join(f"{name_of(machine)} ({machine['InstanceId']})" for machine in surplus)
+            ids = " ".join(machine["InstanceId"] for machine in surplus)
+            self.plan["notices"].append(
+                f"ec2_machine_count is {self.count}, and there is more than that: {said}. Nothing was done to it, and "
+                f"it is paid for. Remove it: aws ec2 terminate-instances --region {self.region} --instance-ids {ids}"
+            )
+
+    def read_placement(self, answers: dict[str, Any]) -> None:
+        """The placement group, where several machines can be in one."""
+        if "placement_group" not in answers:
             return
-        name = self.plan["machine_name"]
-        if not answer:
-            self.changes["machine"] = "create"
+        name, wanted, kinds = resource_name(self.project, "group"), self.machine["instance_type"], answers["type"]
+        if isinstance(kinds, Exception) or not kinds:
+            return  # there is no such type, and that is told
+        if "cluster" not in kinds[0].get("PlacementGroupInfo", {}).get("SupportedStrategies", []):
+            self.plan["notices"].append(
+                f"ec2_machine_placement is 'cluster', but a {wanted} cannot be in a cluster placement group: the "
+                f"{self.count} machines are placed without one. Types with a fast network, such as c5.large, can."
+            )
             return
-        if len(answer) > 1:
-            self.problems.append(too_many(answer, name))
+        found = answers["placement_group"]
+        if self.failed(found, "look for the placement group"):
             return
-        wanted = self.wanted()
-        try:
-            seen = observe(self.client("ec2"), answer[0], wanted)
-        except Exception as error:
-            self.failed(error, f"look at machine {name}")
+        self.plan["placement_group"] = {"name": name, "id": found[0]["GroupId"] if found else None}
+        if not found:
+            self.changes["placement_group"] = "create"
             return
-        self.plan["machine"] = summary(answer[0], seen["volume_size"] or 0)
-        self.refusals = refusals(name, seen, wanted, self.machine["allow_stop"], prefix="ec2_machine_")
+        tags, strategy = tags_as_dict(found[0].get("Tags")), found[0]["Strategy"]
+        if tags.get(TAG_PROJECT) != self.project or strategy != "cluster":
+            self.problems.append(
+                f"A placement group {name} exists with strategy {strategy} and tag {TAG_PROJECT}="
+                f"{tags.get(TAG_PROJECT)}, so it is not ours to use: delete it, choose another lightsout_project, or "
+                "give ec2_machine_placement=none."
+            )
+        elif tags_to_set(tags, self.tags):
+            self.changes["placement_group"] = "tag"
+
+    def read_machines(self, machines: list[dict[str, Any]]) -> None:
+        """The machines that there are, against those that are wanted."""
+        ec2 = self.client("ec2")
+        found = {name: [machine for machine in machines if name_of(machine) == name] for name in self.names}
+        self.problems += [too_many(same, name) for name, same in found.items() if len(same) > 1]
+        single = {name: same[0] for name, same in found.items() if len(same) == 1}
+        seen = at_once({name: lambda name=name: observe(ec2, single[name], self.wanted(name)) for name in single})
+        changes: dict[str, Any] = {name: "create" for name, same in found.items() if not same}
+        for name, machine in single.items():
+            if not self.failed(seen[name], f"look at machine {name}"):
+                self.plan["machines"].append(summary(machine, seen[name]["volume_size"] or 0))
+                changes |= self.compared(name, seen[name])
+        self.plan["machine"] = next((m for m in self.plan["machines"] if m["name"] == self.names[0]), {})
+        if changes and self.count == 1:
+            self.changes["machine"] = changes[self.names[0]]
+        elif changes:
+            self.changes["machines"] = {name: changes[name] for name in self.names if name in changes}
+
+    def compared(self, name: str, seen: dict[str, Any]) -> dict[str, Any]:
+        """What has to change on one machine, under its name; empty for one that is right."""
+        asked, may_stop = self.wanted(name), self.machine["allow_stop"]
+        wanted = staying(seen, asked, may_stop)
+        if wanted != asked and seen["placement_group"] != asked.placement_group:
+            self.plan["notices"].append(
+                f"{name} was made before placement group {asked.placement_group} and stays outside it while it runs: "
+                "to move it, which stops it for a minute, add `-e ec2_machine_allow_stop=true`."
+            )
+        # Of several machines that cannot be granted the same wish, the first is told.
+        for refusal in refusals(name, seen, wanted, may_stop, prefix="ec2_machine_"):
+            if refusal.split(" is ")[0] not in {told.split(" is ")[0] for told in self.refusals}:
+                self.refusals.append(refusal)
         changes = differences(seen, wanted)
         if self.changes.get("security_group") == "create":  # somebody deleted it under the machine
             changes["security_group_ids"] = (seen["security_group_ids"], "the new group")
-        if changes:
-            self.changes["machine"] = {key: list(change) for key, change in changes.items()}
+        return {name: {key: list(change) for key, change in changes.items()}} if changes else {}
 
     def read_new_machine(self, answers: dict[str, Any]) -> None:
         """Whether the machine that is wanted can be had here."""
@@ -707,14 +853,35 @@ class Preflight:
         self.read_image(answers["image"])
         self.read_subnets(answers["subnets"], answers["zones"])
         quota = self.plan["quota"] = answers["quota"] if isinstance(answers["quota"], dict) else {}
-        vcpus = self.plan["instance_type"].get("vcpus")
-        if vcpus and quota.get("vcpus") is not None and quota["vcpus"] < vcpus and not self.plan["machine"]:
+        if "create" in self.changes_of_machines().values():
+            self.check_quota(quota, self.plan["instance_type"].get("vcpus"))
+
+    def changes_of_machines(self) -> dict[str, Any]:
+        """What has to change, by machine."""
+        if "machine" in self.changes:
+            return {self.names[0]: self.changes["machine"]}
+        return self.changes.get("machines", {})
+
+    def check_quota(self, quota: dict[str, Any], vcpus: int | None) -> None:
+        """Whether the account may run them all."""
+        limit = quota.get("vcpus")
+        if not vcpus or limit is None or limit >= vcpus * self.count:
+            return
+        more = (
+            "ask for more with `aws service-quotas request-service-quota-increase --service-code ec2 "
+            f"--quota-code {quota['code']} --desired-value {vcpus * self.count}`"
+        )
+        may = f"but this account may run {limit} vCPU of the {quota['family']} family in {self.region}"
+        wanted = self.machine["instance_type"]
+        if limit < vcpus:
             self.problems.append(
-                f"ec2_machine_instance_type is '{self.machine['instance_type']}' with {vcpus} vCPU, but this account "
-                f"may run {quota['vcpus']} vCPU of the {quota['family']} family in {self.region}: ask for more with "
-                f"`aws service-quotas request-service-quota-increase --service-code ec2 --quota-code {quota['code']} "
-                f"--desired-value {vcpus}`, or choose another type."
+                f"ec2_machine_instance_type is '{wanted}' with {vcpus} vCPU, {may}: {more}, or choose another type."
             )
+            return
+        self.problems.append(
+            f"ec2_machine_count is {self.count}, and {self.count} machines of type {wanted} have {vcpus * self.count} "
+            f"vCPU, {may}, enough for {limit // vcpus}: {more}, or make fewer."
+        )
 
     def read_type(self, answers: dict[str, Any]) -> None:
         """What the type has, or which one was meant."""
@@ -802,10 +969,11 @@ class Preflight:
     def price(self, answers: dict[str, Any]) -> None:
         """What running it costs, and what keeping it stopped costs."""
         machine, spot = self.machine, answers.get("spot_price")
-        size = max(machine["volume_size"], self.plan["machine"].get("disk_gib", 0))
+        sizes = {m["name"]: m["disk_gib"] for m in self.plan["machines"]}
+        size = sum(max(machine["volume_size"], sizes.get(name, 0)) for name in self.names)
         quoted = spot if isinstance(spot, float) else None
         known = machine["instance_type"] if not machine["spot"] else None
-        self.plan["prices"] = estimate(known, size, machine["public_ip"], quoted).as_dict()
+        self.plan["prices"] = estimate(known, size, machine["public_ip"], quoted, self.count).as_dict()
 
     # -- for people -----------------------------------------------------------------------------------------------
     def tell(self) -> list[str]:
@@ -827,23 +995,37 @@ class Preflight:
                 )
                 if text
             )
-            state = f", {now['state']}, {now['public_ip'] or now['private_ip']}" if now else ""
-            rows.append(
-                ("Machine", f"{plan['machine_name']}: {machine['instance_type']}{f' ({has})' if has else ''}{state}")
-            )
+            kind = f"{machine['instance_type']}{f' ({has})' if has else ''}"
+            if self.count == 1:
+                rows.append(("Machine", f"{plan['machine_name']}: {kind}{state_of(now)}"))
+            else:
+                rows.append(("Machines", f"{self.count} of {kind}, {self.names[0]} to {self.names[-1]}"))
+                rows += [("Machines", f"{m['name']}{state_of(m)}") for m in plan["machines"]]
+                near = f"near each other in placement group {plan['placement_group'].get('name')}"
+                rows.append(
+                    ("Group", f"{near if plan['placement_group'] else 'not placed together'}; {AMONG_THEMSELVES}")
+                )
             if image:
                 rows.append(("Image", f"{image['title']}, {image['id']}, log in as {image['login_user']}"))
-            rows.append(("Disk", f"{machine['volume_size']} GiB gp3, encrypted"))
+            rows.append(
+                ("Disk", f"{machine['volume_size']} GiB gp3, encrypted{' (each machine)' if self.count > 1 else ''}")
+            )
             ports = ", ".join(str(port) for port in machine["ports"])
             rows.append(("Access", f"ports {ports} from {', '.join(plan['access_cidrs'])}"))
             rows.append(
                 ("Lease", f"{self.params['lease']} from creation" + (f", until {now['expires']}" if now else ""))
             )
-            rows += [("Price", text) for text in price_lines(plan["prices"], machine["instance_type"], self.region)]
+            rows += [
+                ("Price", text)
+                for text in price_lines(plan["prices"], machine["instance_type"], self.region, self.count)
+            ]
             if plan["quota"]:
                 limit = plan["quota"]["vcpus"]
                 said = "unknown (AWS did not tell)" if limit is None else f"{limit} vCPU"
-                rows.append(("Quota", f"{plan['quota']['family']} family: {said}"))
+                vcpus = facts.get("vcpus", 0) * self.count
+                asked = f", these machines have {vcpus}" if self.count > 1 and vcpus else ""
+                rows.append(("Quota", f"{plan['quota']['family']} family: {said}{asked}"))
+            rows += [("Notice", text) for text in plan["notices"]]
             rows += [("To do", text) for text in todo(self.changes)] or [("To do", "nothing, all is as it should be")]
         lines, before = [], ""
         for title, text in rows:
@@ -899,9 +1081,22 @@ def facts_of(described: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def price_lines(prices: dict[str, Any], instance_type: str, region: str) -> list[str]:
+def name_of(machine: dict[str, Any]) -> str:
+    """A machine's tag Name; empty when it has none."""
+    return tags_as_dict(machine.get("Tags")).get("Name", "")
+
+
+def state_of(machine: dict[str, Any]) -> str:
+    """What follows the name of a machine that there is."""
+    return f", {machine['state']}, {machine['public_ip'] or machine['private_ip']}" if machine else ""
+
+
+def price_lines(prices: dict[str, Any], instance_type: str, region: str, count: int = 1) -> list[str]:
     """The price in words; a price that nobody knows is said to be unknown."""
-    stopped = f"stopped, it still costs USD {prices['stopped_month']:.2f} a month for its disk"
+    if count == 1:
+        stopped = f"stopped, it still costs USD {prices['stopped_month']:.2f} a month for its disk"
+    else:
+        stopped = f"stopped, they still cost USD {prices['stopped_month']:.2f} a month for their disks"
     elsewhere = "" if region == REGION else f"; {region} differs"
     if prices["hour"] is None:
         return [
@@ -912,8 +1107,8 @@ def price_lines(prices: dict[str, Any], instance_type: str, region: str) -> list
     listed = f"list prices for {REGION}, {AS_OF}, no tax"
     source = "AWS's spot price now" if prices["purchase"] == "spot" else listed
     return [
-        f"USD {prices['hour']:.4g} an hour, {prices['day']:.2f} a day, {prices['month']:.2f} a month "
-        f"({source}{elsewhere})",
+        f"USD {prices['hour']:.4g} an hour, {prices['day']:.2f} a day, {prices['month']:.2f} a month"
+        f"{f' for {count} machines' if count > 1 else ''} ({source}{elsewhere})",
         stopped,
     ]
 
@@ -925,6 +1120,7 @@ def todo(changes: dict[str, Any]) -> list[str]:
         "key_pair": "key pair",
         "security_group": "security group",
         "instance_profile": "role and instance profile",
+        "placement_group": "placement group",
         "machine": "machine",
     }
     lines = []
@@ -933,13 +1129,21 @@ def todo(changes: dict[str, Any]) -> list[str]:
         if isinstance(change, str):
             lines.append(f"{change} the {title}")
         elif key == "security_group" and change:
-            lines += [f"{verb} port {rule}" for verb in ("open", "close") for rule in change[verb]]
-        elif change:
             lines += [
-                f"{setting.replace('_', ' ')}: {told(old)} becomes {told(new)}"
-                for setting, (old, new) in change.items()
+                f"{verb} {rule if rule == AMONG_THEMSELVES else f'port {rule}'}"
+                for verb in ("open", "close")
+                for rule in change[verb]
             ]
+        elif change:
+            lines += becoming(change)
+    for name, change in changes.get("machines", {}).items():
+        lines += [f"{change} {name}"] if isinstance(change, str) else [f"{name}: {line}" for line in becoming(change)]
     return lines
+
+
+def becoming(change: dict[str, Any]) -> list[str]:
+    """A machine's changes, a line each."""
+    return [f"{setting.replace('_', ' ')}: {told(old)} becomes {told(new)}" for setting, (old, new) in change.items()]
 
 
 def told(value: Any) -> str:
@@ -953,6 +1157,8 @@ def main() -> None:
     """Run as an Ansible module."""
     machine = {
         "name": {},
+        "count": {"type": "raw", "default": 1},
+        "placement": {"default": "cluster"},
         "instance_type": {"required": True},
         "image": {"required": True},
         "login_user": {},

@@ -32,6 +32,7 @@ options:
       - image
       - snapshot
       - security_group
+      - placement_group
       - key_pair
       - instance_profile
       - role
@@ -119,6 +120,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ansible_collections.lightsout.aws.plugins.module_utils import checks
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once
 from ansible_collections.lightsout.aws.plugins.module_utils.machines import summary
+from ansible_collections.lightsout.aws.plugins.module_utils.naming import by_number
 from ansible_collections.lightsout.aws.plugins.module_utils.resources import (
     KINDS,
     Resource,
@@ -137,7 +139,7 @@ def machines(resources: list[Resource]) -> list[dict]:
             for attachment in resource.raw.get("Attachments", []):
                 disks[attachment["InstanceId"]] += resource.raw["Size"]
     found = [{**summary(r.raw, disks[r.id]), "region": r.region} for r in resources if r.kind == "instance"]
-    return sorted(found, key=lambda m: (m["project"], m["region"], m["name"]))
+    return sorted(found, key=lambda m: (m["project"], m["region"], by_number(m["name"])))
 
 
 def main() -> None:

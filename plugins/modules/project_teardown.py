@@ -31,6 +31,7 @@ options:
       - image
       - snapshot
       - security_group
+      - placement_group
       - key_pair
       - instance_profile
       - role

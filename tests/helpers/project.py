@@ -167,6 +167,9 @@ class Project:
             "machine": [i["InstanceId"] for i in self.machines()],
             "volume": [v["VolumeId"] for v in ec2.describe_volumes(Filters=self.mine)["Volumes"]],
             "group": [g["GroupId"] for g in ec2.describe_security_groups(Filters=self.mine)["SecurityGroups"]],
+            "placement group": [
+                g["GroupId"] for g in ec2.describe_placement_groups(Filters=self.mine)["PlacementGroups"]
+            ],
             "key": [k["KeyPairId"] for k in ec2.describe_key_pairs(Filters=self.mine)["KeyPairs"]],
             "role": [
                 r["RoleName"]
@@ -177,8 +180,12 @@ class Project:
         return {kind: ids for kind, ids in found.items() if ids}
 
     def ssh(self, command: str) -> str:
-        """What the machine's shell answers."""
+        """What the shell of the project's only machine answers."""
         (machine,) = self.machines()
+        return self.ssh_to(machine, command)
+
+    def ssh_to(self, machine: dict[str, Any], command: str) -> str:
+        """What a machine's shell answers."""
         options = ("BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=accept-new", "LogLevel=ERROR")
         words = [word for option in options for word in ("-o", option)]
         words += ["-o", f"UserKnownHostsFile={self.folder / 'known_hosts'}", "-i", str(self.keys / f"{self.name}.pem")]

@@ -28,6 +28,7 @@ class Network:
 
     def __init__(self) -> None:
         self.rules: dict[str, list[Any]] = {}
+        self.insides: dict[str, Any] = {}
         self.moves: list[tuple[str, str | None]] = []
 
     def address_options(self, address: str | None, mac: str) -> list[str]:
@@ -36,8 +37,9 @@ class Network:
     def moved(self, container: str, address: str | None, mac: str) -> None:
         self.moves.append((container, address))
 
-    def up(self, container: str, pid: int, address: str | None, rules: list[Any]) -> None:
+    def up(self, container: str, pid: int, address: str | None, rules: list[Any], inside: Any) -> None:
         self.rules[container] = rules
+        self.insides[container] = inside
 
     def guard(self, container: str, rules: list[Any]) -> None:
         self.rules[container] = rules
@@ -279,6 +281,33 @@ def test_rules_follow_the_groups_at_once_and_a_machine_without_address_is_closed
     assert world.network.rules[hidden] == []
     world.ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=rule)
     assert world.network.rules[open_one] == []
+
+
+def test_machines_of_a_group_that_admits_itself_admit_each_other_by_both_addresses_and_nobody_else(world):
+    vpc = world.ec2.describe_vpcs()["Vpcs"][0]
+    ours, theirs = (
+        world.ec2.create_security_group(GroupName=name, Description="unit", VpcId=vpc["VpcId"])["GroupId"]
+        for name in ("ours", "theirs")
+    )
+    itself = [{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": ours}]}]
+    world.ec2.authorize_security_group_ingress(GroupId=ours, IpPermissions=itself)
+
+    def launch(group: str) -> dict[str, Any]:
+        nic = {"DeviceIndex": 0, "Groups": [group], "AssociatePublicIpAddress": True}
+        return world.show(world.launch(NetworkInterfaces=[nic]))
+
+    first, second, stranger = launch(ours), launch(ours), launch(theirs)
+    (rule,) = world.network.rules[f"localcloud-lab-{first['InstanceId']}"]
+    assert rule.admits("tcp", 29500, second["PublicIpAddress"])
+    assert rule.admits("udp", 1, second["PrivateIpAddress"])
+    assert not rule.admits("tcp", 29500, stranger["PublicIpAddress"])
+    assert not rule.admits("tcp", 29500, stranger["PrivateIpAddress"])
+    assert world.network.rules[f"localcloud-lab-{stranger['InstanceId']}"] == []
+    world.ec2.terminate_instances(InstanceIds=[second["InstanceId"]])
+    (rule,) = world.network.rules[f"localcloud-lab-{first['InstanceId']}"]
+    assert not rule.admits("tcp", 29500, second["PublicIpAddress"])
+    inside = world.network.insides[f"localcloud-lab-{first['InstanceId']}"]
+    assert (str(inside.ip), str(inside.network)) == (first["PrivateIpAddress"], vpc["CidrBlock"])
 
 
 def test_after_the_end_nothing_is_made_any_more(world):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -61,6 +62,13 @@ def test_public_addresses_come_from_the_network(launch, ec2):
     assert machine["PublicIpAddress"].startswith("10.213.7.")
     assert machine["PublicDnsName"] == machine["PublicIpAddress"]
     assert ec2.allocate_address(Domain="vpc")["PublicIp"].startswith("10.213.7.")
+
+
+def test_private_addresses_are_of_the_subnet_and_of_one_machine(launch, ec2):
+    machines = [launch() for _ in range(3)]
+    subnet = ec2.describe_subnets(SubnetIds=[machines[0]["SubnetId"]])["Subnets"][0]["CidrBlock"]
+    addresses = {ipaddress.ip_address(machine["PrivateIpAddress"]) for machine in machines}
+    assert len(addresses) == 3 and all(address in ipaddress.ip_network(subnet) for address in addresses)
 
 
 def test_an_elastic_address_stays_over_a_stop_and_is_given_back_at_the_end(launch, ec2):

@@ -7,6 +7,8 @@ from ansible_collections.lightsout.aws.plugins.module_utils import checks
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import LightsoutError
 
 GOOD = {
+    "count": 1,
+    "placement": "cluster",
     "instance_type": "t3.medium",
     "image": "ubuntu-24.04",
     "volume_size": 30,
@@ -30,6 +32,11 @@ def test_good_settings_have_no_problems():
     [
         ("instance_type", "t3", "t3.medium"),
         ("image", "ubuntu-24.4", "'ubuntu-24.04'"),
+        ("count", 0, "1 to 100"),
+        ("count", "many", "1 to 100"),
+        ("count", 2.5, "1 to 100"),
+        ("count", 101, "1 to 100"),
+        ("placement", "spread", "cluster, none"),
         ("volume_size", 0, "1 to 16384 GiB"),
         ("spot_max_price", -1.0, "above 0"),
         ("subnet_id", "mine", "subnet-0123abcd"),

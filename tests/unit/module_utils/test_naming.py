@@ -66,3 +66,11 @@ def test_other_peoples_tags_are_left_alone():
 def test_iam_paths_tell_regions_apart():
     assert naming.iam_path("eu-west-1") != naming.iam_path("us-east-1")
     assert naming.iam_path("eu-west-1").startswith("/") and naming.iam_path("eu-west-1").endswith("/")
+
+
+def test_machines_are_counted_as_people_count() -> None:
+    names = [naming.machine_name("lab-2", number) for number in (10, 9, 1, 2)]
+    assert sorted(names, key=naming.by_number) == [f"lightsout-lab-2-machine-{number}" for number in (1, 2, 9, 10)]
+    assert [naming.machine_number("lab-2", name) for name in names] == [10, 9, 1, 2]
+    for other in ("lightsout-lab-machine-1", "lightsout-lab-2-machine-01", "lightsout-lab-2-machine-1x", "gpu"):
+        assert naming.machine_number("lab-2", other) is None

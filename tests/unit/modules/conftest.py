@@ -24,6 +24,9 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2 import ec2_backends
 from moto.ssm.models import Parameter, ssm_backends
 
+from localcloud import placement_groups
+from localcloud.moto_extensions import zone_of_launch
+
 UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
 REGION = "us-east-1"
 
@@ -182,6 +185,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     def watched(self, operation: str, request: dict) -> Any:
         return account.call(operation, request, lambda: real(self, operation, request))
 
+    placement_groups.install(zone_of_launch, functools.partial(monkeypatch.setattr, raising=False))
     with mock_aws():
         account.publish(UBUNTU, account.image())
         monkeypatch.setattr(BaseClient, "_make_api_call", watched)

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from ansible_collections.lightsout.aws.plugins.module_utils.one_machine import STILLBORN, Machine
 from ansible_collections.lightsout.aws.plugins.modules import ec2_machine
 from botocore.exceptions import ConnectionClosedError
 
@@ -105,7 +106,9 @@ class TestOneMachineOnly:
 
         class Module:
             check_mode = False
-            params = dict.fromkeys(("key_name", "kms_key_id", "instance_profile", "user_data", "spot", "name")) | {
+            params = dict.fromkeys(
+                ("key_name", "kms_key_id", "instance_profile", "user_data", "spot", "name", "placement_group")
+            ) | {
                 "state": "running",
                 "subnet_ids": None,
                 "public_ip": True,
@@ -123,7 +126,7 @@ class TestOneMachineOnly:
             def client(service: str, **_arguments: Any):
                 return aws.client(service)
 
-        class Together(ec2_machine.Machine):
+        class Together(Machine):
             def launch(self) -> dict:
                 meeting.wait(10)
                 return super().launch()
@@ -332,7 +335,7 @@ class TestStates:
         aws.on("RunInstances", dies, times=99)
         result = run(ec2_machine, **settings)
         assert result["failed"] and "died at once" in result["msg"]
-        assert len(launches(aws)) == ec2_machine.STILLBORN
+        assert len(launches(aws)) == STILLBORN
 
     def test_missing_credentials_are_one_sentence(self, aws, run, settings) -> None:
         aws.refuse("DescribeInstances", "AuthFailure", times=9)

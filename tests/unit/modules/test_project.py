@@ -42,6 +42,7 @@ def furnish(aws, project: str) -> None:
     ec2.create_tags(Resources=[snapshot, interface], Tags=ours)
     address = ec2.allocate_address(Domain="vpc", TagSpecifications=tagged("elastic-ip"))["AllocationId"]
     ec2.associate_address(AllocationId=address, InstanceId=instance)
+    ec2.create_placement_group(GroupName=f"lightsout-{project}-group", TagSpecifications=tagged("placement-group"))
     ec2.create_key_pair(KeyName=f"lightsout-{project}-key", TagSpecifications=tagged("key-pair"))
     name, path = f"lightsout-{project}-machine", "/lightsout/us-east-1/"
     iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=TRUST, Tags=ours)
@@ -68,6 +69,7 @@ def everything(aws) -> dict[str, set[str]]:
         },
         "address": {a["AllocationId"] for a in ec2.describe_addresses()["Addresses"]},
         "group": {g["GroupId"] for g in ec2.describe_security_groups()["SecurityGroups"]},
+        "placement": {g["GroupId"] for g in ec2.describe_placement_groups()["PlacementGroups"]},
         "key": {k["KeyPairId"] for k in ec2.describe_key_pairs()["KeyPairs"]},
         "role": {r["RoleName"] for r in iam.list_roles()["Roles"]},
         "profile": {p["InstanceProfileName"] for p in iam.list_instance_profiles()["InstanceProfiles"]},
@@ -81,6 +83,7 @@ KINDS_MADE = {
     "volume",
     "snapshot",
     "security_group",
+    "placement_group",
     "key_pair",
     "instance_profile",
     "role",
@@ -109,6 +112,17 @@ class TestInfo:
         assert {r["project"] for r in result["resources"]} == {"lab"}
         (machine,) = result["machines"]
         assert machine["disk_gib"] == 8 and machine["state"] == "running"
+
+    def test_machines_come_in_the_order_of_their_numbers(self, aws, run) -> None:
+        image = aws.ec2.describe_images(Owners=["self"])["Images"][0]["ImageId"]
+        for number in (10, 2, 1):
+            named = [*tags("lab")[:1], {"Key": "Name", "Value": f"lightsout-lab-machine-{number}"}]
+            tagged = [{"ResourceType": "instance", "Tags": named}]
+            aws.ec2.run_instances(
+                ImageId=image, MinCount=1, MaxCount=1, ClientToken=str(number), TagSpecifications=tagged
+            )
+        names = [machine["name"] for machine in run(project_info, project="lab")["machines"]]
+        assert names == [f"lightsout-lab-machine-{number}" for number in (1, 2, 10)]
 
     def test_without_a_project_it_counts_those_of_all(self, aws, run) -> None:
         furnish(aws, "lab")
@@ -161,6 +175,24 @@ class TestTeardown:
         assert {r["kind"] for r in result["deleted"]} == KINDS_MADE
         assert result["remaining"] == []
         assert everything(aws) == before
+
+    def test_a_placement_group_goes_after_its_machines(self, aws, run) -> None:
+        tagged = [{"ResourceType": kind, "Tags": tags("lab")} for kind in ("placement-group", "instance")]
+        aws.ec2.create_placement_group(GroupName="lightsout-lab-group", TagSpecifications=tagged[:1])
+        aws.ec2.run_instances(
+            ImageId=aws.ec2.describe_images(Owners=["self"])["Images"][0]["ImageId"],
+            InstanceType="c5.large",
+            MinCount=1,
+            MaxCount=1,
+            ClientToken="one",
+            Placement={"GroupName": "lightsout-lab-group"},
+            TagSpecifications=tagged[1:],
+        )
+        result = run(project_teardown, project="lab")
+        assert not result["failed"] and {r["kind"] for r in result["deleted"]} >= {"instance", "placement_group"}
+        changing = [call for call in aws.calls if call in ("TerminateInstances", "DeletePlacementGroup")]
+        assert changing == ["TerminateInstances", "DeletePlacementGroup"]
+        assert aws.ec2.describe_placement_groups()["PlacementGroups"] == []
 
     def test_a_second_time_changes_nothing(self, aws, run) -> None:
         furnish(aws, "lab")
