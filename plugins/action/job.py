@@ -50,6 +50,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict | None = None) -> dict:
         """Do one verb; raises AnsibleActionFail with a sentence when it cannot be done."""
         result = super().run(tmp, task_vars)
+        self._task_vars = task_vars
         text = {"type": "str", "default": ""}
         _, self.args = self.validate_argument_spec(
             argument_spec={
@@ -81,6 +82,14 @@ class ActionModule(ActionBase):
                 "sync_interval": {"type": "int", "default": 300},
                 "sync_endpoint": text,
                 "sync_region": text,
+                "nodes": {"type": "int", "default": 1},
+                "nodes_least": {"type": "int"},
+                "processes": {"type": "int"},
+                "node": {"type": "int", "default": 1},
+                "addresses": {"type": "list", "elements": "str", "default": []},
+                "rendezvous_port": {"type": "int", "default": 29400},
+                "rendezvous_timeout": {"type": "int", "default": 300},
+                "rendezvous": text,
                 "resume": {"type": "bool", "default": False},
                 "rerun": {"type": "bool", "default": False},
                 "token": {**text, "no_log": False},
@@ -96,6 +105,8 @@ class ActionModule(ActionBase):
         )
         result["changed"] = False
         result.update(getattr(self, f"_{self.args['verb']}")())
+        for view in [*result.get("jobs", []), result.get("job") or {}]:
+            view["machine"] = self._task_vars["inventory_hostname"]
         return result
 
     # -- calling the runner -----------------------------------------------------------------------------------
@@ -138,7 +149,8 @@ class ActionModule(ActionBase):
             agreed = {"action": "install", "job": {"name": self.args["name"], "state": "new", "run": 1}}
         except AnsibleActionFail as failure:
             # Told by the task after this one: what this one says is hidden where the environment is secret.
-            return {**answer, "problems": [failure.message]}
+            where = f"{self._task_vars['inventory_hostname']}: " if self.args["nodes"] > 1 else ""
+            return {**answer, "problems": [where + failure.message]}
         answer.update(action=agreed["action"], job=agreed["job"])
         answer["changed"] = agreed["action"] == "start" or bool(agreed.get("policy"))
         answer["notices"] = [f"It runs already; from now on {change}." for change in agreed.get("policy", [])]
@@ -207,6 +219,7 @@ class ActionModule(ActionBase):
             **({"queue": args["queue"]} if args["queue"] else {}),
             **({"reboot": True} if args["survive_reboot"] else {}),
             **({"limits": limits} if (limits := self._limits()) else {}),
+            **({"torchrun": torchrun} if (torchrun := self._torchrun()) else {}),
         }
         environment = {str(key): str(value) for key, value in sorted(args["environment"].items())}
         identity = json.dumps([definition, environment], sort_keys=True)
@@ -219,6 +232,7 @@ class ActionModule(ActionBase):
             then_delay=args["then_delay"],
             sync=self._sync(),
             resume=args["resume"],
+            **self._meeting(),
             crlf=found.crlf,
             not_executable=found.not_executable,
         )
@@ -248,9 +262,53 @@ class ActionModule(ActionBase):
             problems.append(f"training_sync_to: '{to}' is no place: write s3://bucket/prefix, host:path or /path.")
         if to and args["sync_interval"] < 10:
             problems.append(f"training_sync_interval: {args['sync_interval']} s is too often; use at least 10.")
+        problems += self._nodes_problems()
         if args["resume"] and args["rerun"]:
             problems.append("training_resume goes on from earlier results and training_rerun begins anew: give one.")
         return problems
+
+    def _nodes_problems(self) -> list[str]:
+        """What is wrong with how many machines and processes there are to be."""
+        args, problems = self.args, []
+        nodes, least = args["nodes"], args["nodes_least"]
+        if nodes < 1:
+            problems.append(f"training_nodes: {nodes} is no number of machines: give 1 or more.")
+        if least is not None and not 1 <= least <= nodes:
+            problems.append(f"training_nodes_least: {least} is not between 1 and training_nodes, {nodes}.")
+        if args["processes"] is not None and args["processes"] < 1:
+            problems.append(f"training_processes: {args['processes']} is no number of processes: give 1 or more.")
+        if nodes < 2:
+            return problems
+        if len(args["addresses"]) < nodes:
+            problems.append(
+                f"training_nodes: {nodes} machines are asked for, and {len(args['addresses'])} run: make more with "
+                f"playbooks/provision.yml -e ec2_machine_count={nodes}, or start those that are stopped."
+            )
+        elif not all(args["addresses"][:nodes]):
+            problems.append("training_addresses: give the address at which each machine is reached by the others.")
+        if args["rendezvous_timeout"] < 10:
+            problems.append(f"training_rendezvous_timeout: {args['rendezvous_timeout']} s is too short; at least 10.")
+        return problems
+
+    def _torchrun(self) -> dict[str, int]:
+        """How many machines and processes; empty when torchrun is not needed."""
+        nodes, processes = self.args["nodes"], self.args["processes"]
+        if nodes == 1 and processes is None:
+            return {}
+        least = nodes if self.args["nodes_least"] is None else self.args["nodes_least"]
+        return {"nodes": nodes, "least": least, **({"processes": processes} if processes else {})}
+
+    def _meeting(self) -> dict[str, Any]:
+        """Where this machine and the others meet; empty for a job on one."""
+        args = self.args
+        if args["nodes"] < 2:
+            return {}
+        meeting = {
+            "endpoint": f"{args['addresses'][0]}:{args['rendezvous_port']}",
+            "address": args["addresses"][args["node"] - 1],
+            "timeout": args["rendezvous_timeout"],
+        }
+        return {"node": args["node"], "rendezvous": meeting}
 
     def _limits(self) -> dict[str, str]:
         """The limits as systemd takes them."""
@@ -291,7 +349,8 @@ class ActionModule(ActionBase):
     def _start(self) -> dict:
         if self._check:
             return {"changed": True, "job": {"name": self.args["name"], "state": "new"}}
-        answer = self._call("start", self.args["name"], "--json", "--token", self.args["token"])
+        words = ["--rendezvous", self.args["rendezvous"]] if self.args["rendezvous"] else []
+        answer = self._call("start", self.args["name"], "--json", "--token", self.args["token"], *words)
         if answer["job"]["state"] == "failed":
             return {**answer, "failed": True, "msg": self._ending(answer["job"])}
         return answer
@@ -300,7 +359,7 @@ class ActionModule(ActionBase):
         try:
             return self._call("list", "--json", *["--all"] * self.args["all"])
         except RunnerMissing:
-            return {"jobs": [], "table": ["No job has been trained here yet."]}
+            return {"jobs": []}
 
     def _log(self) -> dict:
         answer = self._watch(None, 0)
@@ -315,15 +374,16 @@ class ActionModule(ActionBase):
         answer = self._watch(None, 0)
         out_of_reach = last_told = None
         last_line = ""
+        who = f"node {answer['job']['node']}: " if answer["job"]["nodes"] > 1 else ""
         while True:
             if self.args["progress"]:
                 line = answer["job"]["last_line"]
                 if line != last_line and (last_told is None or time.monotonic() - last_told >= PROGRESS):
-                    display.display(f"    {line}")
+                    display.display(f"    {who}{line}")
                     last_line, last_told = line, time.monotonic()
             else:
                 for line in answer["text"].splitlines():
-                    display.display(f"    {line.rpartition(chr(13))[2]}")
+                    display.display(f"    {who}{line.rpartition(chr(13))[2]}")
             if self._check or (answer["job"]["state"] in ENDED and not answer.get("more")):
                 break
             if answer["job"]["state"] == "uploading":
@@ -363,6 +423,8 @@ class ActionModule(ActionBase):
         """Which results are new or other than the ones here."""
         answer = self._call("results", self.args["name"])
         folder = pathlib.Path(self.args["destination"]).expanduser().absolute()
+        if answer["job"]["node"] > 1:
+            folder /= f"node-{answer['job']['node']}"
         outside = folders.escapes(answer["files"])
         if outside:
             raise AnsibleActionFail(

@@ -138,6 +138,38 @@ options:
     description: Region of the bucket. For C(prepare).
     type: str
     default: ""
+  nodes:
+    description: On how many machines the job runs, as one for C(torchrun). For C(prepare).
+    type: int
+    default: 1
+  nodes_least:
+    description: With how many of them it goes on when others are lost; without it, only with all. For C(prepare).
+    type: int
+  processes:
+    description:
+      - Processes on each machine. Without it, for several machines, as many as there are GPUs, or one. For C(prepare).
+    type: int
+  node:
+    description: Which of the machines this one is, counted from 1. For C(prepare).
+    type: int
+    default: 1
+  addresses:
+    description: The machines' addresses among themselves, in their order. For C(prepare), when there are several.
+    type: list
+    elements: str
+    default: []
+  rendezvous_port:
+    description: The port on the first machine at which they meet. For C(prepare).
+    type: int
+    default: 29400
+  rendezvous_timeout:
+    description: Seconds that a machine waits there for the others. For C(prepare).
+    type: int
+    default: 300
+  rendezvous:
+    description: A name of this run that all its machines share. For C(start).
+    type: str
+    default: ""
   resume:
     description: Go on from what is at O(sync_to), or from what the run before has left. For C(prepare).
     type: bool
@@ -207,11 +239,6 @@ jobs:
   returned: for C(list)
   type: list
   elements: dict
-table:
-  description: The same for people. For C(list).
-  returned: for C(list)
-  type: list
-  elements: str
 problems:
   description: What is wrong with the input, a sentence each. For C(prepare).
   returned: for C(prepare)

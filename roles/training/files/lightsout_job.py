@@ -47,6 +47,11 @@ ENVIRONMENT OF A JOB
     LIGHTSOUT_RESTARTS (how often it was started again); then what the user gave. Nothing else is inherited: a job
     sees the same under systemd and in screen.
 
+SEVERAL MACHINES
+    A job on several machines is one job for torchrun, PyTorch's own launcher, and a job of the same name here on each
+    machine: LIGHTSOUT_NODE says which of LIGHTSOUT_NODES this is. torchrun starts the workers anew, on all machines,
+    when one of them fails; a torchrun that is killed is started anew by us, and joins the others again.
+
 Part of Lightsout (role `training`). Standard library only, Python 3.9 and newer.
 """
 
@@ -378,9 +383,11 @@ class Job:
         if started:
             until = seconds_of(ended) if ended else time.time()
             state["seconds"] = max(0, int(until - seconds_of(started)))
+            state["ran"] = duration(state["seconds"])
         definition = self.definition
         return {
             "seconds": None,
+            "ran": "",
             "started": None,
             "ended": None,
             "exit_code": None,
@@ -395,6 +402,8 @@ class Job:
             "earlier": "." in self.name,
             "launcher": definition.get("launcher"),
             "queue": definition.get("queue", ""),
+            "node": definition.get("node", 1),
+            "nodes": (definition.get("torchrun") or {}).get("nodes", 1),
             "then": definition.get("then", "nothing"),
             "command": shown(definition),
             "digest": definition.get("digest"),
@@ -491,6 +500,8 @@ def check_definition(definition):
     tool = "rclone" if sync.get("to", "").startswith("s3://") else "rsync"
     if definition.get("reboot") and launcher != "systemd":
         problems.append("training_survive_reboot needs training_launcher=systemd, which starts at boot.")
+    if definition.get("torchrun") and python.is_file() and not has_module(python, "torch"):
+        problems.append(f"training_nodes and training_processes need PyTorch, which {python} does not have.")
     if definition.get("gpu") and not gpus():
         problems.append(
             "training_gpu: no NVIDIA GPU with a working driver answers on this machine (nvidia-smi): choose an "
@@ -516,6 +527,12 @@ def interpreter(definition):
     elif conda != "base":
         prefix = prefix / "envs" / conda
     return prefix / "bin" / "python"
+
+
+def has_module(python, name):
+    """Whether a Python could import something; asked without importing it, which may take seconds."""
+    look = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({name!r}) is None)"
+    return call([str(python), "-I", "-c", look]) is None
 
 
 def prepare(name, request, check=False):
@@ -687,9 +704,10 @@ def enabled(name):
     return pathlib.Path(f"/etc/systemd/system/multi-user.target.wants/{unit(name)}").is_symlink()
 
 
-def start(name, token=None):
+def start(name, token=None, rendezvous=None):
     """Start an uploaded job and look on for a moment; returns its view.
 
+    `rendezvous`: what torchrun on all machines of the job calls this run.
     Refused: when somebody else has prepared the same name since, or the launcher does not take it.
     """
     job = Job.existing(name)
@@ -709,7 +727,15 @@ def start(name, token=None):
             if earlier.is_dir():
                 shutil.copytree(earlier, job.results, symlinks=True, dirs_exist_ok=True)
         launcher = job.definition["launcher"]
-        job.save(state="queued", since=now(), queued=time.time(), boot_id=boot_id(), launcher=launcher, reason="")
+        job.save(
+            state="queued",
+            since=now(),
+            queued=time.time(),
+            boot_id=boot_id(),
+            launcher=launcher,
+            rendezvous=rendezvous or token,
+            reason="",
+        )
         complaint = launch(job)
         if complaint:
             job.save(state="failed", since=now(), ended=now(), reason=f"it could not be started: {complaint}")
@@ -749,6 +775,15 @@ def job_environment(job):
     for key in ("TERM", "STY", "WINDOW"):  # screen's own
         if key in os.environ:
             environment[key] = os.environ[key]
+    meeting = definition.get("rendezvous")
+    if meeting:
+        environment.update(LIGHTSOUT_NODE=str(definition["node"]), LIGHTSOUT_NODES=str(definition["torchrun"]["nodes"]))
+        # Machines that were there before keep the store of the first round otherwise, and one that comes back waits in
+        # vain to be told of it (seen with PyTorch 2.13: dynamic_rendezvous.py, `_bootstrap_store_info`).
+        environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+        interface = interface_of(meeting["address"])
+        if interface:  # left to themselves, they take the one that the host's name leads to: often the loopback
+            environment.update(GLOO_SOCKET_IFNAME=interface, NCCL_SOCKET_IFNAME=interface)
     if definition.get("conda"):
         prefix = python.parent.parent
         environment.update(CONDA_PREFIX=str(prefix), CONDA_DEFAULT_ENV=prefix.name, CONDA_SHLVL="1")
@@ -756,25 +791,61 @@ def job_environment(job):
     return environment
 
 
+def interface_of(address):
+    """The network interface that has an IPv4 address; None if there is none."""
+    told = subprocess.run(["ip", "-json", "-4", "address"], check=False, capture_output=True, text=True, timeout=20)
+    for interface in json.loads(told.stdout or "[]"):
+        if any(entry.get("local") == address for entry in interface.get("addr_info", [])):
+            return interface["ifname"]
+    return None
+
+
+def program(job):
+    """What to execute in the job's working directory: (whether it is a script for Python, the words)."""
+    definition = job.definition
+    if not definition.get("script"):
+        return False, ["/bin/bash", "-c", definition["command"]]
+    script = job.source / definition["script"]
+    arguments = definition.get("arguments", [])
+    path = os.path.relpath(script, job.directory)
+    with script.open("rb") as stream:
+        shebang = stream.read(2) == b"#!"
+    if path.startswith("-"):
+        path = f"./{path}"
+    if path.endswith(".py"):
+        return True, [path, *arguments]
+    return False, [*([str(script)] if shebang else ["/bin/bash", path]), *arguments]
+
+
+def torchrun(job):
+    """PyTorch's own launcher, which makes one job of the processes on this machine and those on the others."""
+    definition, asked = job.definition, job.definition["torchrun"]
+    words = [str(interpreter(definition)), "-m", "torch.distributed.run"]
+    words += [f"--nproc-per-node={asked.get('processes') or len(gpus()) or 1}"]
+    words += [f"--max-restarts={int(definition.get('restarts') or 0)}"]
+    if asked["nodes"] == 1:
+        return [*words, "--standalone"]
+    meeting = definition["rendezvous"]
+    patience = f"join_timeout={meeting['timeout']},read_timeout={meeting['timeout']}"
+    return [
+        *words,
+        f"--nnodes={asked['least']}:{asked['nodes']}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-id={job.state['rendezvous']}",
+        f"--rdzv-endpoint={meeting['endpoint']}",
+        f"--rdzv-conf=is_host={int(definition['node'] == 1)},{patience}",
+        f"--local-addr={meeting['address']}",
+    ]
+
+
 def command_line(job):
     """What to execute: a list, in the job's working directory."""
     definition = job.definition
-    if definition.get("script"):
-        script = job.source / definition["script"]
-        path = os.path.relpath(script, job.directory)
-        with script.open("rb") as stream:
-            shebang = stream.read(2) == b"#!"
-        if path.startswith("-"):
-            path = f"./{path}"
-        if path.endswith(".py"):
-            command = [str(interpreter(definition)), path]
-        elif shebang:
-            command = [str(script)]
-        else:
-            command = ["/bin/bash", path]
-        command += definition.get("arguments", [])
-    else:
-        command = ["/bin/bash", "-c", definition["command"]]
+    is_python, command = program(job)
+    if definition.get("torchrun"):
+        command = [*torchrun(job), *([] if is_python else ["--no-python"]), *command]
+    elif is_python:
+        command = [str(interpreter(definition)), *command]
     if definition.get("conda"):
         # What `conda activate` does besides PATH: the scripts that packages leave there.
         hooks = (
@@ -1012,6 +1083,8 @@ class Runner:
         most = int(definition.get("restarts") or 0)
         wanted = self.asked_to_end or self.interruption or (self.job.folder / "cancel").exists()
         if code == 0 or wanted or restarts >= most or (code == -signal.SIGINT and self.terminal):
+            return False
+        if code > 0 and definition.get("torchrun"):  # it has started its workers anew by itself, as often as it may
             return False
         first = definition.get("restart_delay")
         delay = min((RESTART_DELAY if first is None else float(first)) * 2**restarts, RESTART_LATEST)
@@ -1404,13 +1477,12 @@ def table(views):
     rows = [("JOB", "STATE", "SINCE (UTC)", "RAN", "EXIT", "CPU", *["GPU MEMORY"] * gpu, "LAST LINE")]
     for view in views:
         since = (view["since"] or "").replace("T", " ").rstrip("Z")[:16]
-        ran = "" if view["seconds"] is None else duration(view["seconds"])
         code = "" if view["exit_code"] is None else str(view["exit_code"])
         silent = view["state"] in ("lost", "cancelled", "interrupted", "queued") or not view["last_line"]
         last = view["reason"] if silent else view["last_line"]
         cpu = f"{view['cpu_percent']} %" if "cpu_percent" in view else ""
         memory = [f"{view['gpu_memory']} MiB" if "gpu_memory" in view else ""] * gpu
-        rows.append((view["name"], view["state"], since, ran, code, cpu, *memory, last[:80]))
+        rows.append((view["name"], view["state"], since, view["ran"], code, cpu, *memory, last[:80]))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
 
@@ -1449,7 +1521,7 @@ def arguments():
     verb("list", as_json, (["--all"], {"action": "store_true", "help": "earlier runs too"}), job=False)
     verb("log", lines, (["-f", "--follow"], {"action": "store_true"}))
     verb("cancel", (["--grace"], {"type": float, "metavar": "SECONDS"}), as_json, check)
-    verb("start", (["--token"], {}), as_json)
+    verb("start", (["--token"], {}), (["--rendezvous"], {}), as_json)
     verb("run")
     verb("after")
     verb("power-off", job=False)
@@ -1466,7 +1538,7 @@ def answer(options):
         views = [job.view() for job in all_jobs()]
         views = [view for view in views if options.all or not view["earlier"]]
         add_use(views)
-        return 0, {"jobs": views, "table": table(views)} if options.json else "\n".join(table(views))
+        return 0, {"jobs": views} if options.json else "\n".join(table(views))
     if options.verb == "log":
         if options.follow:
             return follow(options.name, options.lines), None
@@ -1486,7 +1558,7 @@ def answer(options):
     if options.verb == "results":
         return 0, results(options.name)
     if options.verb == "start":
-        done = start(options.name, options.token)
+        done = start(options.name, options.token, options.rendezvous)
     else:
         done = cancel(options.name, options.grace, options.check)
     view = done["job"]

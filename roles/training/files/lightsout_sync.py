@@ -12,8 +12,9 @@ SYNOPSIS
     s3://BUCKET/PREFIX      by rclone, with the credentials of the job's environment or else of the machine's role
     HOST:PATH or /PATH      by rsync, over ssh with the login user's own keys
 
-    Below it each job has a folder of its own: NAME/results/, NAME/log, NAME/job.json and NAME/state.json. What is there
-    is never deleted: a checkpoint that the job has rotated away stays until you remove it.
+    Below it each job has a folder of its own: NAME/results/, NAME/log, NAME/job.json and NAME/state.json; of a job on
+    several machines, those of the second and further ones are in NAME/node-2/ and so on. What is there is never
+    deleted: a checkpoint that the job has rotated away stays until you remove it.
 
 EXIT STATUS
     0, or what rclone or rsync says; with --verify 1 if what is there differs from what is here.
@@ -45,7 +46,9 @@ class Place:
         self.sync = self.definition["sync"]
         source = folder / "source" / self.definition.get("directory", ".")
         self.results = source / self.definition.get("results", "results")
-        self.to = f"{self.sync['to'].rstrip('/')}/{folder.name}"
+        node = self.definition.get("node", 1)
+        beside = f"/node-{node}" if node > 1 else ""
+        self.to = f"{self.sync['to'].rstrip('/')}/{folder.name}{beside}"
 
     def push(self, verify):
         """Exit code of bringing everything there; results last, so that a record never speaks of what is not there."""
