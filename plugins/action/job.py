@@ -411,8 +411,10 @@ class ActionModule(ActionBase):
         """How a job failed, with the end of its log."""
         code = "" if job["exit_code"] is None else f" with exit code {job['exit_code']}"
         reason = f" ({job['reason']})" if job["reason"] else ""
+        # torchrun ends with a page of its own, below what the script has said.
+        self.args["lines"] = 45 if job["nodes"] > 1 else 15
         lines = self._watch(None, 0)["text"].splitlines()
-        tail = "".join(f"\n    {line}" for line in lines[-15:])
+        tail = "".join(f"\n    {line}" for line in lines)
         return f"Job '{job['name']}' {'was ' if job['state'] != 'failed' else ''}{job['state']}{code}{reason}.{tail}"
 
     def _cancel(self) -> dict:
