@@ -30,6 +30,10 @@ test: setup-local  ## All tests: lint, units, Molecule, and the flows on the loc
 	@$(MAKE) --no-print-directory molecule
 	@$(PYTEST) --numprocesses=2 --dist=loadfile tests/flows tests/integration
 
+.PHONY: test-long
+test-long: setup-local  ## What takes too long for each change: whole installations, long waits
+	@$(PYTEST) --numprocesses=2 --dist=loadfile -m long tests/flows tests/integration
+
 .PHONY: unit
 unit: setup-local  ## Unit and contract tests, no cloud needed
 	@$(PYTEST) tests/unit tests/contract
@@ -53,6 +57,10 @@ molecule: setup-local  ## Each role's Molecule scenarios, two at a time (one: ma
 bench: setup-local  ## Measure configure.yml beside a shell script, pyinfra and Mitogen; writes docs/performance.md
 	@uv pip install --quiet --target .cache/bench --requirement bench/requirements.txt
 	@eval "$$(python -m localcloud podman-env)"; python -m bench
+
+.PHONY: bench-transfer
+bench-transfer: setup-local  ## Measure uploads and fetches of 10,000 files beside rsync; writes docs/transfer.md
+	@eval "$$(python -m localcloud podman-env)"; python -m bench.transfer
 
 .PHONY: docs
 docs: setup-local  ## Write the variable tables of the roles' READMEs from their argument specs

@@ -505,7 +505,8 @@ def check_definition(definition):
     if definition.get("gpu") and not gpus():
         problems.append(
             "training_gpu: no NVIDIA GPU with a working driver answers on this machine (nvidia-smi): choose an "
-            "instance type with one and an image with its driver (ec2_machine_image=deep-learning)."
+            "instance type with one and an image with its driver (ec2_machine_image=deep-learning), or have the driver "
+            "installed (playbooks/configure.yml -e training_driver=true)."
         )
     if not 0 <= float(definition.get("grace", GRACE)) <= LONGEST_GRACE:
         problems.append(f"The grace of {definition['grace']} s is not between 0 and {LONGEST_GRACE}.")
