@@ -49,12 +49,12 @@ def project(cloud, tmp_path_factory) -> Iterator[Project]:
     made.run("teardown", teardown_confirm=False)
 
 
-def kept(project: Project) -> dict[str, str]:
-    """What is in the bucket, without the log."""
+def kept(project: Project, job: str = "count") -> dict[str, str]:
+    """What is in the bucket of a job."""
     s3 = project.cloud.client("s3")
     keys = [each["Key"] for each in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
     texts = {key: s3.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode() for key in keys}
-    return {key.removeprefix("lab/count/"): text for key, text in texts.items()}
+    return {key.removeprefix(f"lab/{job}/"): text for key, text in texts.items()}
 
 
 def train(project: Project, **settings):
@@ -98,3 +98,10 @@ def test_the_machine_may_use_that_place_only(project: Project) -> None:
     assert lists["Condition"] == {"StringLike": {"s3:prefix": "lab*"}}
     assert reads["Resource"] == f"arn:aws:s3:::{BUCKET}/lab/*"
     assert not [action for action in reads["Action"] if "Delete" in action]
+
+
+def test_a_machine_that_is_to_be_terminated_after_its_job_is_gone_and_the_results_are_not(project: Project) -> None:
+    settings = {"training_then": "terminate", "training_then_delay": 1, "training_python": "/usr/bin/python3", **SPOT}
+    project.run("train", training_job="last", training_command="echo 43 > results/answer", **settings)
+    eventually(lambda: project.machines() == [])
+    assert kept(project, "last")["results/answer"] == "43\n"

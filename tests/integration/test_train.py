@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -72,6 +73,20 @@ def test_a_job_outlives_a_controller_that_is_killed_right_after_the_start(projec
     subprocess.run(["pkill", "-f", f"ssh.*{project.keys}"], check=False)
     eventually(lambda: "succeeded" in row(project, "alone"))
     assert "finished alone" in log(project, "alone")
+
+
+def test_attach_prints_a_command_that_finds_the_jobs_screen(project: Project) -> None:
+    train(project, "seen", "sleep 60", training_launcher="screen")
+    shown = [line.strip() for line in project.run("attach", training_job="seen").output.splitlines()]
+    command = next(line.removeprefix("Attach:").strip() for line in shown if line.startswith("Attach:"))
+    assert command.endswith(" screen -d -r seen")
+    looks = command.replace("ssh -t ", "ssh -o LogLevel=ERROR ").replace("screen -d -r seen", "screen -ls")
+    listed = subprocess.run(shlex.split(looks), capture_output=True, text=True, check=False)
+    assert ".seen\t" in listed.stdout, listed
+    (machine,) = project.machines()
+    putty = f'plink -ssh -t -i "{project.name}.ppk" ubuntu@{machine["PublicIpAddress"]} screen -d -r seen'
+    assert any(line.startswith("With PuTTY:") and line.endswith(putty) for line in shown)
+    project.run("cancel", training_job="seen")
 
 
 @contextmanager
