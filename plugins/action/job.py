@@ -13,6 +13,7 @@ import shutil
 import time
 from typing import Any
 
+from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -35,6 +36,12 @@ LISTEN = 20
 GRACE = 30
 #: Seconds between two lines of `progress`.
 PROGRESS = 15
+
+
+def index_of(folder: pathlib.Path) -> folders.Index:
+    """What was in a folder's files when they were last read, where Ansible keeps its own things."""
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:24]
+    return folders.Index(pathlib.Path(C.ANSIBLE_HOME) / "lightsout" / f"index-{name}.json")
 
 
 class RunnerMissing(AnsibleActionFail):
@@ -205,7 +212,7 @@ class ActionModule(ActionBase):
 
         results = (pathlib.PurePosixPath(args["directory"]) / args["results"]).as_posix()
         exclude = args["exclude"] + ([f"/{results}"] if results != "." else [])
-        found = folders.summarize(source, exclude) if source else folders.Summary(digest="")
+        found = folders.summarize(source, exclude, index_of(source)) if source else folders.Summary(digest="")
         definition = {
             "launcher": args["launcher"],
             "directory": args["directory"],
@@ -439,7 +446,7 @@ class ActionModule(ActionBase):
         job = answer["job"]
         # What was fetched from another run of this name is moved aside, never written over.
         other = here.get("run") if here.get("started") not in (None, job["started"]) else None
-        difference = folders.compare(answer["files"], folder)
+        difference = folders.compare(answer["files"], folder, index_of(folder))
         if other:
             difference.changed += difference.newer_here
             difference.newer_here = []

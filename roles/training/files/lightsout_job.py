@@ -75,6 +75,7 @@ import sys
 import threading
 import time
 import urllib.request
+from stat import S_ISLNK, S_ISREG
 
 #: A job's name: what a file name, a systemd instance and a screen session can all be.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -1438,34 +1439,63 @@ def checksum(path):
     return digest.hexdigest()
 
 
-def entry(path):
-    """What a fetched copy is compared with: a link's target, or a file's checksum, size and time."""
-    if path.is_symlink():
-        return {"link": str(path.readlink())}
-    stat = path.stat()
-    return {"sha256": checksum(path), "size": stat.st_size, "mtime": stat.st_mtime}
+def walk(folder):
+    """Everything below a folder that is no folder: pairs of path and stat; folders that are links are links."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from walk(entry.path)
+            else:
+                with contextlib.suppress(FileNotFoundError):  # a checkpoint that was rotated away meanwhile
+                    yield entry.path, entry.stat(follow_symlinks=False)
+
+
+def checksums(files, memory):
+    """SHA-256 of files: a dictionary. What was read before and has not changed since is not read again.
+
+    As git does, a file is known again by size, times and inode, but not if it changed in the two seconds before it was
+    read. `files`: pairs of path and stat. `memory`: the file in which the checksums are kept.
+    """
+    before, after, found = read_json(memory), {}, {}
+    settled = time.time_ns() - 2_000_000_000
+    for path, status in files:
+        mark = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        known = before.get(path)
+        with contextlib.suppress(FileNotFoundError):
+            found[path] = known[1] if known and known[0] == mark else checksum(pathlib.Path(path))
+            if max(mark[1:3]) < settled:
+                after[path] = [mark, found[path]]
+    if after != before:
+        with contextlib.suppress(OSError):  # a full disk: it is only quicker with it
+            memory.write_text(json.dumps(after), encoding="utf-8")
+    return found
 
 
 def results(name):
-    """What there is to fetch: {"job", "root", "files": {path: entry}, "log": entry or None}."""
+    """What there is to fetch: {"job", "root", "files": {path: entry}, "log": entry or None}.
+
+    An entry is what a copy is compared with: a link's target, or a file's checksum, size and time.
+    """
     job = Job.existing(name)
-    view, root, files = job.view(), job.results, {}
-    if root.is_file():
-        files[root.name] = entry(root)
-        root = root.parent
-    elif root.is_dir():
-        for folder, below, names in os.walk(root):
-            for each in [*names, *below]:
-                path = pathlib.Path(folder, each)
-                if path.is_symlink() or path.is_file():
-                    with contextlib.suppress(FileNotFoundError):  # a checkpoint that was rotated away meanwhile
-                        files[str(path.relative_to(root))] = entry(path)
-    single = job.results.is_file()
+    view, root = job.view(), job.results
+    single = root.is_file()
+    files = [(str(root), root.stat())] if single else list(walk(root))
+    log = [(str(job.log), job.log.stat())] if job.log.exists() else []
+    regular = {path: entry for path, entry in files + log if S_ISREG(entry.st_mode)}
+    digests = checksums(regular.items(), job.folder / ".checksums.json")
+    entries = {
+        path: {"sha256": digest, "size": regular[path].st_size, "mtime": regular[path].st_mtime}
+        for path, digest in digests.items()
+    }
+    for path, entry in files:
+        if S_ISLNK(entry.st_mode):
+            entries[path] = {"link": str(pathlib.Path(path).readlink())}
+    start = len(str(root.parent if single else root)) + 1
     return {
         "job": view,
-        "root": str(job.results) if single else f"{root}/",
-        "files": files,
-        "log": entry(job.log) if job.log.exists() else None,
+        "root": str(root) if single else f"{root}/",
+        "log": entries.pop(str(job.log), None),
+        "files": {path[start:]: entry for path, entry in entries.items()},
     }
 
 

@@ -500,3 +500,20 @@ def test_its_help_tells_where_everything_is(machine: Machine) -> None:
     text = machine.call("--help").stdout
     for word in ("SYNOPSIS", "FILES", "STATES", "EXIT STATUS", "state.json", "lightsout-job cancel NAME"):
         assert word in text
+
+
+def test_results_that_have_not_changed_are_not_read_again_and_those_that_have_are(machine: Machine) -> None:
+    machine.prepare(command="mkdir -p results/deep; echo one > results/deep/a; ln -s a results/deep/link")
+    machine.run()
+    results = machine.jobs / "job/source/results/deep"
+    first = machine.ask("results", "job")["files"]
+    assert first["deep/link"] == {"link": "a"} and first["deep/a"]["size"] == 4
+    memory = machine.jobs / "job/.checksums.json"
+    stat = (results / "a").stat()
+    mark = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    memory.write_text(json.dumps({str(results / "a"): [mark, "as remembered"]}))
+    assert machine.ask("results", "job")["files"]["deep/a"]["sha256"] == "as remembered"
+    (results / "a").write_text("two\n")
+    os.utime(results / "a", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    changed = machine.ask("results", "job")["files"]["deep/a"]["sha256"]
+    assert changed not in ("as remembered", first["deep/a"]["sha256"])

@@ -62,7 +62,7 @@ def test_links_that_lead_out_stand_for_what_they_point_at(tmp_path):
 def test_a_fetch_tells_new_changed_same_and_what_is_younger_here(tmp_path):
     def original(text: str, mtime: float) -> dict:
         (tmp_path / "scratch").write_text(text)
-        return {"sha256": folders.checksum(tmp_path / "scratch"), "size": len(text), "mtime": mtime}
+        return {"sha256": folders.read(tmp_path / "scratch").sha256, "size": len(text), "mtime": mtime}
 
     local = tmp_path / "local"
     local.mkdir()
@@ -85,3 +85,54 @@ def test_a_manifest_that_would_write_elsewhere_is_found_out():
         "a/../../x",
         "/etc/passwd",
     ]
+
+
+class TestIndex:
+    """What has not changed is not read again, and what has changed always is."""
+
+    @pytest.fixture
+    def index(self, tmp_path: Path) -> folders.Index:
+        return folders.Index(tmp_path / "memory/index.json")
+
+    @pytest.fixture
+    def file(self, source: Path) -> Path:
+        """A file that has not been touched for a while."""
+        path = source / "data ü/words.txt"
+        os.utime(path, (100, 100))
+        return path
+
+    @pytest.fixture(autouse=True)
+    def reads(self, monkeypatch) -> list[Path]:
+        """What is read, in its order."""
+        seen: list[Path] = []
+        really = folders.read
+        monkeypatch.setattr(folders, "read", lambda path: seen.append(path) or really(path))
+        return seen
+
+    @pytest.fixture
+    def later(self, monkeypatch) -> None:
+        """The clock is an hour ahead: nothing is too young to be remembered."""
+        now = folders.time.time_ns
+        monkeypatch.setattr(folders.time, "time_ns", lambda: now() + 3_600_000_000_000)
+
+    def test_a_second_look_reads_nothing(self, index, file, reads, later):
+        first = index.look([file])
+        again = folders.Index(index.file).look([file])
+        assert (first, reads) == (again, [file])
+
+    def test_a_change_is_seen_though_size_and_time_are_as_before(self, index, file, reads, later):
+        before = index.look([file])[file].sha256
+        file.write_text("two\n")
+        os.utime(file, (100, 100))
+        assert folders.Index(index.file).look([file])[file].sha256 != before
+
+    def test_what_changed_a_moment_ago_is_read_again(self, index, file, reads):
+        index.look([file])
+        folders.Index(index.file).look([file])
+        assert reads == [file, file]
+
+    def test_without_a_memory_and_with_a_broken_one_everything_is_read(self, index, file, reads, later):
+        index.file.parent.mkdir()
+        index.file.write_text("{half")
+        assert folders.Index(index.file).look([file]) == folders.Index().look([file])
+        assert reads == [file, file]
