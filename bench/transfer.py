@@ -96,6 +96,7 @@ class Bench:
     def round(self, number: int) -> None:
         """Everything once: there, there again, back, back again; each with another one first."""
         there, home = f"{USER}@{self.machine.address}", self.folder / "home"
+        home.mkdir()
         job = {"training_job": f"round-{number}", "training_source": str(self.source)}
         job |= {"training_command": "cp -r 0* results/; echo done", "training_wait": True}
         fetch = {"training_job": f"round-{number}", "training_fetch_folder": str(home / "ours")}

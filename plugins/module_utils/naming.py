@@ -21,8 +21,8 @@ TAG_IMAGE = "lightsout:image"
 SCHEMA = "1"
 
 _PROJECT = re.compile(r"[a-z](?:[a-z0-9]|-(?!-)){0,30}[a-z0-9]")
-_LEASE = re.compile(r"(\d+)\s*([smhd])")
-_LEASE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_SPAN = re.compile(r"(\d+)\s*([smhd])")
+_SPAN_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 #: A lease shorter than this is over before a machine is configured; one longer than a year is a slip of the pen.
 SHORTEST_LEASE = datetime.timedelta(minutes=10)
@@ -70,17 +70,23 @@ def iam_path(region: str) -> str:
     return f"/lightsout/{region}/"
 
 
+def span_of(text: str) -> datetime.timedelta | None:
+    """A length of time such as ``12h`` or ``90m``; None for what is none."""
+    found = _SPAN.fullmatch(str(text).strip())
+    # More than a hundred million of anything is as good as for ever, and more than a timedelta holds.
+    return datetime.timedelta(**{_SPAN_UNITS[found[2]]: min(int(found[1]), 10**8)}) if found else None
+
+
 def parse_lease(lease: str) -> datetime.timedelta:
     """Read a lease such as ``12h`` or ``90m``.
 
     Raises:
         ValueError: not a lease; the message is the end of a sentence.
     """
-    found = _LEASE.fullmatch(str(lease).strip())
-    if not found:
+    length = span_of(lease)
+    if length is None:
         raise ValueError("is not a length of time: write a number and s, m, h or d, for example '12h'")
-    length = datetime.timedelta(**{_LEASE_UNITS[found[2]]: int(found[1])}) if len(found[1]) < 9 else None
-    if length is None or not SHORTEST_LEASE <= length <= LONGEST_LEASE:
+    if not SHORTEST_LEASE <= length <= LONGEST_LEASE:
         raise ValueError("is out of range: a lease lasts at least 10 minutes (10m) and at most a year (366d)")
     return length
 

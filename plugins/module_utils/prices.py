@@ -15,6 +15,8 @@ REGION = "us-east-1"
 
 #: USD for a GiB of gp3 and a month, the baseline of 3,000 IOPS and 125 MiB/s included.
 GP3_GIB_MONTH = 0.08
+#: USD for a GiB of a snapshot and a month; a snapshot holds what is in use of the disk, so this is the most it costs.
+SNAPSHOT_GIB_MONTH = 0.05
 #: USD for a public IPv4 address and an hour; an automatic one is given back while the machine is stopped.
 IPV4_HOUR = 0.005
 

@@ -14,6 +14,12 @@ from typing import Any
 
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once, pages
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_PROJECT, iam_path, tags_as_dict
+from ansible_collections.lightsout.aws.plugins.module_utils.prices import (
+    GP3_GIB_MONTH,
+    HOURS_PER_MONTH,
+    IPV4_HOUR,
+    SNAPSHOT_GIB_MONTH,
+)
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import error_code
 
 
@@ -96,6 +102,10 @@ class Kind:
         find: returns all that is in scope.
         delete: asks AWS to delete one; may return before it is gone.
         after: kinds of which nothing may be left before one of these is deleted.
+        alive: a project that has one of these is in use.
+        unused: why one is of no use to a project that is in use, told from all that was found; empty when it is of use.
+        born: the member of AWS's description that says since when there is one.
+        month: USD that one costs in a month in which nothing runs.
     """
 
     title: str
@@ -103,6 +113,10 @@ class Kind:
     find: Callable[[Scope], Iterable[Resource]]
     delete: Callable[[Any, Resource], Any]
     after: tuple[str, ...] = ()
+    alive: bool = False
+    unused: Callable[[Resource, list[Resource]], str] = lambda _resource, _found: ""
+    born: str | None = None
+    month: Callable[[Resource], float] = lambda _resource: 0.0
 
     @property
     def plural(self) -> str:
@@ -220,6 +234,21 @@ def _delete_role(iam, resource: Resource) -> None:
     iam.delete_role(RoleName=name)
 
 
+def _free(why: str) -> Callable[[Resource, list[Resource]], str]:
+    """Of no use when AWS says that nothing uses it."""
+    return lambda resource, _found: why if resource.state == "available" else ""
+
+
+def _of_no_image(resource: Resource, found: list[Resource]) -> str:
+    made_of = {
+        mapping.get("Ebs", {}).get("SnapshotId")
+        for image in found
+        if image.kind == "image"
+        for mapping in image.raw.get("BlockDeviceMappings", [])
+    }
+    return "" if resource.id in made_of else "no image is made of it any more"
+
+
 KINDS: dict[str, Kind] = {
     # A persistent request would launch the machine anew, so it goes before the machine.
     "spot_request": Kind(
@@ -233,6 +262,8 @@ KINDS: dict[str, Kind] = {
             gone=("cancelled", "closed", "failed", "completed"),
         ),
         _delete_in_ec2("cancel_spot_instance_requests", "SpotInstanceRequestIds", many=True),
+        unused=lambda resource, _found: "it still waits for a machine" if resource.state == "open" else "",
+        born="CreateTime",
     ),
     "instance": Kind(
         "machine",
@@ -247,12 +278,16 @@ KINDS: dict[str, Kind] = {
         ),
         _delete_in_ec2("terminate_instances", "InstanceIds", many=True),
         after=("spot_request",),
+        alive=True,
+        born="LaunchTime",
     ),
     "address": Kind(
         "address",
         "ec2",
         tagged_in_ec2("address", "describe_addresses", "Addresses", "AllocationId", name_key="PublicIp"),
         _release_address,
+        unused=lambda resource, _found: "" if resource.raw.get("AssociationId") else "no machine has it",
+        month=lambda _resource: IPV4_HOUR * HOURS_PER_MONTH,
     ),
     "network_interface": Kind(
         "network interface",
@@ -266,6 +301,7 @@ KINDS: dict[str, Kind] = {
         ),
         _delete_in_ec2("delete_network_interface", "NetworkInterfaceId"),
         after=("instance",),
+        unused=_free("no machine has it"),
     ),
     "volume": Kind(
         "volume",
@@ -273,12 +309,17 @@ KINDS: dict[str, Kind] = {
         tagged_in_ec2("volume", "describe_volumes", "Volumes", "VolumeId", leaving=("deleting",), gone=("deleted",)),
         _delete_in_ec2("delete_volume", "VolumeId"),
         after=("instance",),
+        unused=_free("no machine has it"),
+        born="CreateTime",
+        month=lambda resource: resource.raw["Size"] * GP3_GIB_MONTH,
     ),
     "image": Kind(
         "image",
         "ec2",
         tagged_in_ec2("image", "describe_images", "Images", "ImageId", name_key="Name", Owners=["self"]),
         _delete_in_ec2("deregister_image", "ImageId"),
+        alive=True,
+        born="CreationDate",
     ),
     "snapshot": Kind(
         "snapshot",
@@ -286,6 +327,9 @@ KINDS: dict[str, Kind] = {
         tagged_in_ec2("snapshot", "describe_snapshots", "Snapshots", "SnapshotId", OwnerIds=["self"]),
         _delete_in_ec2("delete_snapshot", "SnapshotId"),
         after=("image",),
+        unused=_of_no_image,
+        born="StartTime",
+        month=lambda resource: resource.raw["VolumeSize"] * SNAPSHOT_GIB_MONTH,
     ),
     "security_group": Kind(
         "security group",
@@ -314,6 +358,7 @@ KINDS: dict[str, Kind] = {
         "ec2",
         tagged_in_ec2("key_pair", "describe_key_pairs", "KeyPairs", "KeyPairId", name_key="KeyName"),
         lambda ec2, resource: ec2.delete_key_pair(KeyName=resource.name),
+        born="CreateTime",
     ),
     "instance_profile": Kind(
         "instance profile",
@@ -327,6 +372,7 @@ KINDS: dict[str, Kind] = {
         ),
         _delete_instance_profile,
         after=("instance",),
+        born="CreateDate",
     ),
     "role": Kind(
         "role",
@@ -334,6 +380,7 @@ KINDS: dict[str, Kind] = {
         tagged_in_iam("role", "list_roles", "Roles", "RoleName", "get_role"),
         _delete_role,
         after=("instance_profile",),
+        born="CreateDate",
     ),
 }
 
@@ -359,4 +406,24 @@ def find_all(scope: Scope, kinds: Iterable[str]) -> tuple[list[Resource], dict[s
             failed[kind] = answer
         else:
             found += answer
+    return found, failed
+
+
+def find_everywhere(
+    clients: Clients, regions: Iterable[str], project: str | None, kinds: Iterable[str]
+) -> tuple[list[Resource], dict[tuple[str, str], Exception]]:
+    """The same in several regions, in all of them at the same time.
+
+    Returns:
+        what was found, and for each pair of kind and region that could not be listed the reason.
+    """
+    kinds = list(kinds)
+    answers = at_once({name: lambda name=name: find_all(Scope(clients, name, project), kinds) for name in regions})
+    found, failed = [], {}
+    for region, answer in answers.items():
+        if isinstance(answer, Exception):
+            failed |= {(kind, region): answer for kind in kinds}
+        else:
+            found += answer[0]
+            failed |= {(kind, region): error for kind, error in answer[1].items()}
     return found, failed

@@ -75,15 +75,18 @@ class Teardown:
         scope: with the project's name.
         kinds: names in KINDS.
         timeout: seconds after which to stop waiting.
+        only: keys of the only things to delete; None for all that the project has.
 
     Raises:
         ValueError: no project, or not a name that we ever gave.
     """
 
-    def __init__(self, scope: Scope, kinds: Iterable[str], timeout: float) -> None:
+    def __init__(
+        self, scope: Scope, kinds: Iterable[str], timeout: float, only: set[tuple[str, str]] | None = None
+    ) -> None:
         if scope.project is None or project_problem(scope.project):
             raise ValueError("a teardown needs a project's name")
-        self.scope, self.kinds = scope, list(kinds)
+        self.scope, self.kinds, self.only = scope, list(kinds), only
         self.deadline = time.monotonic() + timeout
         self.known: dict[tuple[str, str], Resource] = {}
         self.refused: dict[tuple[str, str], str] = {}
@@ -109,6 +112,8 @@ class Teardown:
     def look(self, kinds: Iterable[str]) -> tuple[list[Resource], dict[str, Exception]]:
         """What is there now, and what could not be listed."""
         found, failed = find_all(self.scope, kinds)
+        if self.only is not None:
+            found = [resource for resource in found if resource.key in self.only]
         self.known |= {resource.key: resource for resource in found}
         return found, failed
 

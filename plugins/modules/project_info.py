@@ -118,14 +118,13 @@ from collections import Counter
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.lightsout.aws.plugins.module_utils import checks
-from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once
+from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients
 from ansible_collections.lightsout.aws.plugins.module_utils.machines import summary
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import by_number
 from ansible_collections.lightsout.aws.plugins.module_utils.resources import (
     KINDS,
     Resource,
-    Scope,
-    find_all,
+    find_everywhere,
     regions_of,
 )
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain, numbered
@@ -164,11 +163,7 @@ def main() -> None:
             regions = regions_of(clients)
         except Exception as error:
             module.fail_json(msg=credentials_problem(error) or explain(error, "list the regions"))
-    answers = at_once({name: lambda name=name: find_all(Scope(clients, name, project), kinds) for name in regions})
-    resources, failed = [], {}
-    for region, (found, missing) in answers.items():
-        resources += found
-        failed |= {(kind, region): error for kind, error in missing.items()}
+    resources, failed = find_everywhere(clients, regions, project, kinds)
     # A region that is not for everyone may refuse credentials that are right elsewhere.
     home = [error for (_kind, region), error in failed.items() if region == (module.region or "")]
     problem = next(filter(None, map(credentials_problem, home)), None)

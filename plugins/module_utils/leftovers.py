@@ -1,0 +1,81 @@
+# Copyright: The Lightsout authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What of ours nobody uses any more: all that a dead project has left, and what a living one has lost sight of."""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """One thing that nobody uses.
+
+    Attributes:
+        why: the reason, for people.
+        since: when it was made; None for kinds of which AWS does not say it.
+    """
+
+    resource: Resource
+    why: str
+    since: datetime.datetime | None
+
+    @property
+    def month(self) -> float:
+        """What it costs in a month, in USD."""
+        return KINDS[self.resource.kind].month(self.resource)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a module's result."""
+        return {
+            **self.resource.as_dict(),
+            "why": self.why,
+            "since": self.since.strftime("%Y-%m-%d") if self.since else "",
+            "usd_month": round(self.month, 2),
+        }
+
+
+def born(resource: Resource) -> datetime.datetime | None:
+    """When it was made, None when AWS does not say."""
+    member = KINDS[resource.kind].born
+    when = resource.raw.get(member) if member else None
+    return datetime.datetime.fromisoformat(when) if isinstance(when, str) else when
+
+
+def leftovers(
+    found: Iterable[Resource], now: datetime.datetime, min_age: datetime.timedelta
+) -> tuple[list[Leftover], list[str]]:
+    """What nobody uses.
+
+    A project lives in a region while it has a machine, running or stopped, or whatever else it is kept for there. What
+    was made less than ``min_age`` ago may be half of something that is being made.
+
+    Args:
+        found: everything of ours, of all projects and regions.
+        now: the time, with its zone.
+
+    Returns:
+        the leftovers, and the names of projects that are too young to be judged.
+    """
+    places: dict[tuple[str, str], list[Resource]] = defaultdict(list)
+    for resource in found:
+        places[resource.project, resource.region].append(resource)
+    left, young = [], []
+    for (project, _region), mine in sorted(places.items()):
+        alive = any(KINDS[resource.kind].alive and not resource.leaving for resource in mine)
+        dates = {resource.key: born(resource) for resource in mine}
+        recent = {key for key, date in dates.items() if date and now - date < min_age}
+        if not alive and recent:
+            young.append(project)
+            continue
+        for resource in mine:
+            why = KINDS[resource.kind].unused(resource, mine) if alive else "its project has no machine any more"
+            if why and not resource.leaving and resource.key not in recent:
+                left.append(Leftover(resource, why, dates[resource.key]))
+    return left, sorted(set(young))
