@@ -653,12 +653,12 @@ class Guard:
 # -- the command line -------------------------------------------------------------------------------------------------
 def as_text(state):
     """A verdict for people: a list of lines."""
-    width = max(len(reading["name"]) for reading in state["signals"])
+    rows = [tuple(reading.values()) for reading in state["signals"]]
+    end = state["deadline"]
+    rows.append(("deadline", "over" if state["decided"] == "deadline" else "later" if end else "none", end or ""))
     lines = []
-    for reading in state["signals"]:
-        mark = "->" if reading["name"] == state["decided"] else "  "
-        lines.append(f"{mark} {reading['name']:<{width}}  {reading['verdict']:<7}  {reading['why']}")
-    lines.append(f"{'->' if state['decided'] == 'deadline' else '  '} {'deadline':<{width}}  {state['deadline'] or 'none'}")
+    for name, verdict, why in rows:
+        lines.append(f"{'->' if name == state['decided'] else '  '} {name:<11}  {verdict:<7}  {why}".rstrip())
     if state["verdict"] == "awake":
         lines.append(f"At {state['at']}: it stays on, because of {state['decided']}: {state['why']}.")
     elif state["verdict"] == "idle":
