@@ -68,7 +68,11 @@ machines:
     name: {description: Its name., type: str, returned: always, sample: lightsout-rerank-machine-1}
     id: {description: Its instance id., type: str, returned: always, sample: i-0123456789abcdef0}
     state: {description: AWS's name of its state., type: str, returned: always, sample: running}
-    before: {description: When its lease ended until now; empty without one., type: str, returned: always, sample: '2026-11-23T16:00:00Z'}
+    before:
+      description: When its lease ended until now; empty without one.
+      type: str
+      returned: always
+      sample: '2026-11-23T16:00:00Z'
     expires: {description: When its lease ends., type: str, returned: always, sample: '2026-11-24T04:00:00Z'}
 """
 
@@ -77,7 +81,12 @@ import datetime
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.lightsout.aws.plugins.module_utils import checks
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients
-from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_EXPIRES, expires_at, parse_lease, tags_as_list
+from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
+    TAG_EXPIRES,
+    expires_at,
+    parse_lease,
+    tags_as_list,
+)
 from ansible_collections.lightsout.aws.plugins.module_utils.resources import Resource, Scope, find_all
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain, numbered
 
@@ -103,7 +112,9 @@ def is_close(before: str, after: str, lease: datetime.timedelta) -> bool:
         return False
 
 
-def renewal(resources: list[Resource], lease: str, now: datetime.datetime | None = None) -> tuple[list[dict], list[str]]:
+def renewal(
+    resources: list[Resource], lease: str, now: datetime.datetime | None = None
+) -> tuple[list[dict], list[str]]:
     """What a renewal comes to: all of a project's machines get the same end, or none does.
 
     Returns:
@@ -147,7 +158,9 @@ def main() -> None:
     module.exit_json(
         changed=bool(ids),
         machines=machines,
-        diff={key: {m["name"]: m[name] for m in machines} for key, name in (("before", "before"), ("after", "expires"))},
+        diff={
+            key: {m["name"]: m[name] for m in machines} for key, name in (("before", "before"), ("after", "expires"))
+        },
     )
 
 

@@ -1,7 +1,6 @@
 #!/usr/bin/python3 -IS
 # Copyright: The Lightsout authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-# ruff: noqa: UP017, B905 - it has to run on Python 3.8
 """lightsout-autostop - power this machine off when nobody and nothing uses it any more
 
 SYNOPSIS
@@ -18,7 +17,7 @@ SIGNALS
     keep         somebody said `keep`
     jobs         training jobs that run or wait (see lightsout-job)
     results      results that are not safe yet, on a machine whose power-off terminates it
-    kernels      Jupyter's: `busy` wins over any time; `starting` and `dead` count for ten minutes; else news of activity
+    kernels      Jupyter's: `busy` wins over any time; `starting` and `dead` count for ten minutes; else news of use
     programs     what people have started, in a terminal, in screen, tmux or Jupyter, over ssh, or left behind
     keyboards    terminals that somebody has typed into
     connections  ssh without a terminal (sftp, VS Code, tunnels) and SSM, while data moves
@@ -34,16 +33,16 @@ VERDICT
     does not need this program, powers off at that time whatever the signals say.
 
     News, not times: a signal with a time of last use (keyboards, kernels) is busy when that time is another than at the
-    last look. Idle is what was watched: a look adds at most three intervals. So neither a clock that jumps nor a machine
-    that was suspended is ever idle for it, and asking Jupyter (with ?no_track_activity=1) is no use of it.
+    last look. Idle is what was watched: a look adds at most three intervals. So no machine is idle because its clock
+    jumped or because it was suspended. And to ask Jupyter (with ?no_track_activity=1) is not to use it.
 
 FILES
     /etc/lightsout/autostop.json                     settings, written by the role
     /etc/systemd/system/lightsout-deadline.timer     the deadline
-    /run/lightsout/autostop.json                     what the last look saw; in memory, as a full disk must change nothing,
-                                                     and gone at a new boot, as it should be
+    /run/lightsout/autostop.json                     what the last look saw; in memory, as a full disk must change
+                                                     nothing, and gone at a new boot, as it should be
     /run/lightsout/keep.json, /run/lightsout/warning
-    /var/lib/lightsout/autostop.log                  the last changes of mind, 200 lines; all of them: journalctl -u lightsout-autostop
+    /var/lib/lightsout/autostop.log                  the last 200 changes of mind (journalctl has all)
 
 EXIT STATUS
     0; 1 when it did not work out; 2 for bad input.
@@ -95,7 +94,21 @@ AROUND = {
 }
 #: Who watches works no more than a wall clock does; nor does what they start.
 WATCHERS = {
-    *("btop", "gpustat", "htop", "journalctl", "less", "man", "more", "nvitop", "nvtop", "pager", "tail", "top", "watch"),
+    *(
+        "btop",
+        "gpustat",
+        "htop",
+        "journalctl",
+        "less",
+        "man",
+        "more",
+        "nvitop",
+        "nvtop",
+        "pager",
+        "tail",
+        "top",
+        "watch",
+    ),
 }
 JUPYTER = {"jupyter-lab", "jupyter-labhub", "jupyter-notebook", "jupyter-server", "jupyterlab-server"}
 SETTING_UP = {
@@ -334,7 +347,9 @@ class Machine:
         else:
             line = http.client.HTTPConnection(*address, timeout=PATIENCE)
         with contextlib.closing(line):
-            line.request("GET", server.get("base_url", "/") + path, headers={"Authorization": f"token {server['token']}"})
+            line.request(
+                "GET", server.get("base_url", "/") + path, headers={"Authorization": f"token {server['token']}"}
+            )
             answer = line.getresponse()
             if answer.status != 200:
                 raise OSError(f"it answered {answer.status}")
@@ -440,7 +455,9 @@ class Look:
         for server in servers:
             path = homes[server.owner] / f".local/share/jupyter/runtime/jpserver-{server.pid}.json"
             try:
-                kernels = self.machine.ask(json.loads(path.read_text(encoding="utf-8")), "api/kernels?no_track_activity=1")
+                kernels = self.machine.ask(
+                    json.loads(path.read_text(encoding="utf-8")), "api/kernels?no_track_activity=1"
+                )
             except Exception as error:  # whatever it is: it may be busy
                 busy.append((UNKNOWN, f"{server} does not say: {error}"))
                 continue
@@ -562,7 +579,11 @@ class Guard:
         return {
             "verdict": verdict,
             "decided": decided,
-            "why": "the lease has ended" if over else awake[0].why if awake else f"nothing happened for {duration(idle)}",
+            "why": "the lease has ended"
+            if over
+            else awake[0].why
+            if awake
+            else f"nothing happened for {duration(idle)}",
             "at": utc(wall),
             "idle": round(idle, 1),
             "limit": self.settings["idle"],
@@ -621,7 +642,7 @@ class Guard:
         return True
 
     def say(self, text, loud=False):
-        """A line for the journal and the log; `loud`: on the terminals, too. A full disk keeps nobody from hearing it."""
+        """A line for the journal and the log; `loud`: on the terminals, too. A full disk silences only the log."""
         print(text, flush=True)
         if loud:
             self.machine.tell(f"Lightsout: {text}")
@@ -639,14 +660,20 @@ class Guard:
             return "Kept no longer: the signals decide again."
         span = seconds_of(words)
         if not span:
-            raise ValueError(f"'{words}' is not a length of time: write a number and s, m, h or d, for example 4h, or off")
+            raise ValueError(
+                f"'{words}' is not a length of time: write a number and s, m, h or d, for example 4h, or off"
+            )
         now, deadline = self.machine.now(), self.machine.deadline()
         cut = deadline is not None and now + span > deadline
         if cut:
             span = max(0, deadline - now)
         write(path, json.dumps({"until": self.machine.boottime() + span}))
         self.say(f"kept until {utc(now + span)}")
-        more = " Then its lease ends; to renew it, on your own computer: ansible-playbook playbooks/renew.yml" if cut else ""
+        more = (
+            " Then its lease ends; to renew it, on your own computer: ansible-playbook playbooks/renew.yml"
+            if cut
+            else ""
+        )
         return f"Kept until {utc(now + span)}.{more}"
 
 
@@ -663,7 +690,9 @@ def as_text(state):
         lines.append(f"At {state['at']}: it stays on, because of {state['decided']}: {state['why']}.")
     elif state["verdict"] == "idle":
         limit = duration(state["limit"])
-        lines.append(f"At {state['at']}: idle for {duration(state['idle'])} of {limit}; powered off at {state['stops']}.")
+        lines.append(
+            f"At {state['at']}: idle for {duration(state['idle'])} of {limit}; powered off at {state['stops']}."
+        )
     else:
         lines.append(f"At {state['at']}: it is powered off, because {state['why']}.")
     return lines
@@ -702,7 +731,9 @@ def main(words=None, machine=None):
         print(f"lightsout-autostop: {error}{hint}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     if not state:
-        print("lightsout-autostop: it has not looked yet; see systemctl status lightsout-autostop.timer", file=sys.stderr)
+        print(
+            "lightsout-autostop: it has not looked yet; see systemctl status lightsout-autostop.timer", file=sys.stderr
+        )
         return 1
     shown = {key: value for key, value in state.items() if key not in ("memory", "watched", "told")}
     print(json.dumps(shown) if options.json else "\n".join(as_text(state)))

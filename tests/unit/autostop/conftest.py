@@ -24,14 +24,14 @@ def load():
 
 autostop = load()
 
-#: Where the machine's clocks begin: its kernel ran for a day before process 1 began (a container), 2026-11-23T04:00:00Z.
+#: Where the clocks begin, 2026-11-23T04:00:00Z: the kernel ran for a day before process 1 began, as in a container.
 BOOT, WALL = 86400.0, 1795406400.0
 HZ = 100
 MINUTE, HOUR = 60.0, 3600.0
 
 
 class Computer(autostop.Machine):
-    """A machine whose files are in a temporary folder. `told`: what was said on terminals. `off`: it was powered off."""
+    """A machine whose files are in a temporary folder. `told`: what terminals were told. `off`: it was powered off."""
 
     def __init__(self, root: Path) -> None:
         self.passed, self.asleep, self.jumped, self.used = 0.0, 0.0, 0.0, 0.0

@@ -196,7 +196,13 @@ class TestKernels:
 class TestPrograms:
     @pytest.mark.parametrize(
         "words",
-        [("python", "train.py"), ("vim", "train.py"), ("bash", "train.sh"), ("/bin/bash", "-c", "sleep 9999"), ("ssh", "x")],
+        [
+            ("python", "train.py"),
+            ("vim", "train.py"),
+            ("bash", "train.sh"),
+            ("/bin/bash", "-c", "sleep 9999"),
+            ("ssh", "x"),
+        ],
     )
     def test_what_runs_at_a_terminal_keeps_it(self, settled: Computer, words: tuple[str, ...]) -> None:
         settled.process(800, *words, parent=settled.login(), terminal=0)
@@ -280,7 +286,10 @@ class TestPrograms:
         [
             (("/usr/sbin/cron", "-f"), "/system.slice/cron.service"),
             (("/usr/lib/systemd/systemd", "--user"), "/user.slice/user-1000.slice/user@1000.service/init.scope"),
-            (("/usr/bin/dbus-daemon", "--session"), "/user.slice/user-1000.slice/user@1000.service/app.slice/dbus.service"),
+            (
+                ("/usr/bin/dbus-daemon", "--session"),
+                "/user.slice/user-1000.slice/user@1000.service/app.slice/dbus.service",
+            ),
             (("/usr/bin/amazon-ssm-agent",), "/system.slice/amazon-ssm-agent.service"),
             (("ssh-agent", "-s"), "/user.slice/user-1000.slice/session-7.scope"),
             (("/home/u/.vscode-server/bin/1/node", "server.js"), "/user.slice/user-1000.slice/session-7.scope"),

@@ -103,7 +103,9 @@ class TestDeadline:
 
 class TestClocks:
     @pytest.mark.parametrize("jump", [10 * HOUR, -10 * HOUR, 400 * 24 * HOUR])
-    def test_a_clock_that_jumps_stops_nobody_early_and_keeps_nobody_longer(self, settled: Computer, jump: float) -> None:
+    def test_a_clock_that_jumps_stops_nobody_early_and_keeps_nobody_longer(
+        self, settled: Computer, jump: float
+    ) -> None:
         settled.login()
         settled.watch(10 * MINUTE)
         settled.jumped = jump
@@ -142,7 +144,9 @@ class TestClocks:
 
 
 class TestTrouble:
-    def test_a_signal_that_breaks_keeps_the_machine_and_lets_the_others_speak(self, settled: Computer, monkeypatch) -> None:
+    def test_a_signal_that_breaks_keeps_the_machine_and_lets_the_others_speak(
+        self, settled: Computer, monkeypatch
+    ) -> None:
         def broken(_: object) -> dict:
             raise RuntimeError("this machine is strange")
 
