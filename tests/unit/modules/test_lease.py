@@ -54,8 +54,8 @@ def test_all_machines_and_parts_of_the_project_get_the_same_end_and_nobody_elses
     changed = {key for key in after if after[key] != before[key]}
     assert len({after[key] for key in changed}) == 1
     assert {key.split("-")[0] for key in changed} >= {"i", "vol"}
-    others = aws.ec2.describe_tags(Filters=[{"Name": "tag:lightsout:project", "Values": ["other"]}])["Tags"]
-    assert not changed & {tag["ResourceId"] for tag in others}
+    projects = aws.ec2.describe_tags(Filters=[{"Name": "key", "Values": ["lightsout:project"]}])["Tags"]
+    assert {tag["Value"] for tag in projects if tag["ResourceId"] in changed} == {"lab"}
     assert all(71.9 < hours_left(m["expires"]) <= 72 for m in result["machines"])
 
 
