@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -229,3 +230,6 @@ class TestWords:
         for signal in autostop.Look.SIGNALS:
             assert signal.__name__ in done.stdout
         assert "FILES" in done.stdout and "VERDICT" in done.stdout
+
+    def test_it_runs_on_an_old_python(self) -> None:
+        ast.parse(PROGRAM.read_text(), feature_version=(3, 8))
