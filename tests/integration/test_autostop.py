@@ -84,12 +84,12 @@ class Machine:
 
     @contextmanager
     def computing(self, code: str) -> Iterator[None]:
-        """A cell that runs in a kernel of Jupyter's."""
+        """A cell that runs in a kernel of Jupyter's; the kernel stays."""
         (machine,) = self.project.machines()
         certificate = self.inside("cat", "/etc/lightsout/jupyter/certificate.pem")
         with JupyterClient(f"https://{machine['PublicIpAddress']}:8888", certificate) as jupyter:
             jupyter.login(PASSWORD)
-            cell = threading.Thread(target=jupyter.run_cell, args=(code,), kwargs={"timeout": 120})
+            cell = threading.Thread(target=jupyter.run_cell, args=(code,), kwargs={"timeout": 120, "keep": True})
             cell.start()
             try:
                 yield
@@ -127,10 +127,9 @@ class TestSignals:
             time.sleep(3)
             assert machine.look()["kernels"] == "busy"  # and not for being new
             machine.inside("touch", "/home/ubuntu/done")
-        start = 'curl -sk -X POST -H "Authorization: token $(cat /run/lightsout-jupyter/token)" https://127.0.0.1:8888/api/kernels'
-        assert '"id"' in machine.project.ssh(start)
         machine.becomes("kernels", "idle")
         assert machine.look()["kernels"] == "idle"  # to be asked is not to be used
+        assert "1 of Jupyter's, none computes" in machine.inside("lightsout-autostop", "explain")
 
     def test_a_program_at_a_terminal_keeps_it_and_a_shell_that_waits_does_not(self, machine: Machine) -> None:
         with machine.shell("-tt") as shell:
