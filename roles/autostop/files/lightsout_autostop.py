@@ -642,10 +642,14 @@ class Guard:
         return True
 
     def say(self, text, loud=False):
-        """A line for the journal and the log; `loud`: on the terminals, too. A full disk silences only the log."""
+        """A line for the journal and the log; `loud`: on the terminals, too."""
         print(text, flush=True)
         if loud:
             self.machine.tell(f"Lightsout: {text}")
+        self.note(text)
+
+    def note(self, text):
+        """A line for the log, which a full disk silences."""
         path = self.machine.root / "var/lib/lightsout/autostop.log"
         with contextlib.suppress(OSError):
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -668,7 +672,7 @@ class Guard:
         if cut:
             span = max(0, deadline - now)
         write(path, json.dumps({"until": self.machine.boottime() + span}))
-        self.say(f"kept until {utc(now + span)}")
+        self.note(f"kept until {utc(now + span)}")
         more = (
             " Then its lease ends; to renew it, on your own computer: ansible-playbook playbooks/renew.yml"
             if cut
