@@ -119,8 +119,8 @@ SETTING_UP = {
 EDITOR_SERVER = re.compile(r"/\.(vscode|cursor|windsurf|positron)[^/]*-server[^/]*/|/\.vscode-remote/")
 #: Control groups of what people start: logins, and systems without logind or with SSM.
 PEOPLES = re.compile(r"/user\.slice/|/sshd?(@[^/]*)?\.service|amazon-ssm-agent\.service")
-#: How sshd names the half of it that serves a session.
-SSH_SESSION = re.compile(r"sshd(?:-session)?: (?P<user>[^@ ]+)@(?P<where>notty|pts/\d+)")
+#: How sshd names the half of it that serves somebody: `user@pts/0`, `user@notty`, or `user` when there are tunnels only.
+SSH_SESSION = re.compile(r"sshd(?:-session)?: (?P<user>[^@ \[]+)(@(?P<where>[^ ]+))?\s*")
 DURATION = re.compile(r"(\d{1,6})\s*([smhd])")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -487,7 +487,7 @@ class Look:
                 continue
             if EDITOR_SERVER.search(" ".join(process.words[: 2 if SHELLS & process.names else 1])):
                 continue
-            if SSH_SESSION.match(process.words[0]) or self.below(process.parent, WATCHERS):
+            if self.below(process.parent, WATCHERS):
                 continue
             if not process.terminal:
                 if self.of_jupyter(process):
@@ -509,8 +509,8 @@ class Look:
     def connections(self):
         ends, marks = {}, {}
         for process in self.processes.values():
-            session = SSH_SESSION.match(process.words[0])
-            if session and session["where"] == "notty":
+            session = SSH_SESSION.fullmatch(process.words[0])
+            if session and session["where"] in (None, "notty"):
                 ends[process.pid] = f"ssh of {session['user']}"
             elif "ssm-session-worker" in process.names:
                 ends[process.pid] = "an SSM session"

@@ -365,13 +365,15 @@ class TestConnections:
         settled.process(602, "rsync", "--server", "-logDtpre.iLsfxC", ".", "data", parent=settled.connect())
         stays(settled)
 
-    def test_newer_servers_name_their_sessions_otherwise(self, settled: Computer) -> None:
+    @pytest.mark.parametrize("title", ["sshd-session: ubuntu@notty", "sshd: ubuntu", "sshd-session: ubuntu"])
+    def test_newer_servers_and_tunnels_have_other_names(self, settled: Computer, title: str) -> None:
         settled.process(600, "sshd-session: ubuntu [priv]", parent=80)
 
         def move() -> None:
-            settled.process(601, "sshd-session: ubuntu@notty", parent=600, ticks=int(settled.passed), started=0)
+            settled.process(601, title, parent=600, ticks=int(settled.passed), started=0)
 
         stays(settled, 1.5, move)
+        assert settled.reading("connections") == ("idle", "quiet: ssh of ubuntu")
         stops(settled)
 
     def test_a_session_of_ssms_counts_as_any_other(self, settled: Computer) -> None:
