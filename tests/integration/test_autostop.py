@@ -38,6 +38,14 @@ def eventually(condition: Callable[[], bool], seconds: float = 90) -> None:
         time.sleep(0.5)
 
 
+class Shell(subprocess.Popen):
+    """An ssh session; it ends with its block."""
+
+    def __exit__(self, *failure: object) -> None:
+        self.terminate()
+        super().__exit__(*failure)
+
+
 class Machine:
     """The project's one machine. What the agent says is read from inside: asking over ssh would be a connection."""
 
@@ -71,7 +79,7 @@ class Machine:
         """Wait until a signal says so."""
         eventually(lambda: self.look()[signal] == verdict)
 
-    def shell(self, *options: str, command: str = "") -> subprocess.Popen:
+    def shell(self, *options: str, command: str = "") -> Shell:
         """An ssh session; `-tt` for one with a terminal."""
         (machine,) = self.project.machines()
         words = ("BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=accept-new", "LogLevel=ERROR")
@@ -80,7 +88,7 @@ class Machine:
         words += ["-i", str(self.project.keys / f"{self.project.name}.pem"), *options]
         line = ["ssh", *words, f"ubuntu@{machine['PublicIpAddress']}", *([command] if command else [])]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        return subprocess.Popen(line, env={**os.environ}, bufsize=0, **pipes)
+        return Shell(line, env={**os.environ}, bufsize=0, **pipes)
 
     @contextmanager
     def computing(self, code: str) -> Iterator[None]:
@@ -158,14 +166,13 @@ class TestSignals:
         machine.becomes("jobs", "idle")
 
     def test_a_connection_keeps_it_while_data_moves_and_a_quiet_one_does_not(self, machine: Machine) -> None:
-        with machine.shell("-N") as quiet:
+        with machine.shell("-N"):
             machine.becomes("connections", "busy")  # somebody has come
             machine.becomes("connections", "idle")
             with machine.shell(command="cat > /dev/null") as upload:
                 machine.becomes("programs", "busy")
                 upload.stdin.close()
             machine.becomes("programs", "idle")
-            quiet.terminate()
 
     def test_a_processor_at_work_keeps_it_whoever_uses_it(self, machine: Machine) -> None:
         machine.inside("systemd-run", "--quiet", "--unit=burns", "sh", "-c", "while :; do :; done")
@@ -193,7 +200,7 @@ def test_it_stops_with_a_shell_a_screen_and_a_kernel_that_nobody_uses_and_says_s
         time.sleep(25)
         assert machine.state() == "running"
     shell = machine.shell("-tt")
-    assert "empty" in machine.inside("sh", "-c", "ls /run/screen/S-ubuntu")
+    machine.project.ssh("screen -dmS empty")
     eventually(lambda: machine.state() == "stopped", 120)
     told = shell.communicate(timeout=30)[0].decode()
     assert "This machine is powered off in" in told and "lightsout-autostop keep 2h" in told, told

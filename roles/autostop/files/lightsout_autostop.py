@@ -119,7 +119,7 @@ SETTING_UP = {
 EDITOR_SERVER = re.compile(r"/\.(vscode|cursor|windsurf|positron)[^/]*-server[^/]*/|/\.vscode-remote/")
 #: Control groups of what people start: logins, and systems without logind or with SSM.
 PEOPLES = re.compile(r"/user\.slice/|/sshd?(@[^/]*)?\.service|amazon-ssm-agent\.service")
-#: How sshd names the half of it that serves somebody: `user@pts/0`, `user@notty`, or `user` when there are tunnels only.
+#: How sshd names the half of it that serves somebody: `user@pts/0`, `user@notty`, or `user` for tunnels alone.
 SSH_SESSION = re.compile(r"sshd(?:-session)?: (?P<user>[^@ \[]+)(@(?P<where>[^ ]+))?\s*")
 DURATION = re.compile(r"(\d{1,6})\s*([smhd])")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
