@@ -239,7 +239,7 @@ def test_the_deadline_stops_a_busy_machine_whose_agent_is_dead_and_whose_disk_is
     full = "for d in /var /tmp /home; do mount -t tmpfs -o size=64k full $d; head -c 1M /dev/zero > $d/heap; done"
     subprocess.run(["nsenter", "-t", pid, "-m", "sh", "-c", full], check=False, stderr=subprocess.DEVNULL)
     with pytest.raises(Exception, match=r"(?i)no space"):
-        machine.inside("sh", "-c", "echo no room > /var/file")
+        machine.inside("sh", "-c", "cp /etc/passwd /var/file")
     assert machine.state() == "running"
     assert datetime.datetime.now(datetime.UTC) < ends, "this computer was too slow for the test"
     eventually(lambda: machine.state() == "stopped", 60)
