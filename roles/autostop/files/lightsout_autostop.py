@@ -529,7 +529,8 @@ class Look:
 
     def cpu(self):
         now, used = self.machine.watched(), self.machine.processor_seconds()
-        window = [sample for sample in self.before.get("cpu", []) if sample[0] >= now - self.settings["window"] - 1]
+        samples = self.before.get("cpu", [])
+        window = [sample for sample in samples if sample[0] >= now - self.settings["window"] - 1] or samples[-1:]
         self.after["cpu"] = [*window, [now, used]]
         if not window or now - window[0][0] < 1:
             return UNKNOWN, "not watched for long enough"

@@ -397,6 +397,12 @@ class TestProcessors:
 
         stops(settled, burst)
 
+    def test_a_look_that_comes_late_knows_as_much(self, settled: Computer) -> None:
+        settled.passed += 20 * MINUTE
+        assert settled.reading("cpu") == ("idle", "0 % of a core over 20 min")
+        settled.compute(10 * MINUTE)
+        assert settled.reading("cpu") == ("busy", "50 % of a core over 20 min")
+
     def test_an_old_kernels_accounting_is_read_as_well(self, settled: Computer) -> None:
         settled.put("sys/fs/cgroup/cpu.stat", "nr_periods 0\n")
         settled.put("sys/fs/cgroup/cpuacct/cpuacct.usage", "120000000000\n")
