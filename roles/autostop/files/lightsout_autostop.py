@@ -191,14 +191,14 @@ class Process:
         words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
         self.words = [word for word in words if word]
         self.owner = folder.stat().st_uid
+        self.names = self.called()
 
     @property
     def key(self):
         """Who it is, also when its number is used again."""
         return f"{self.pid}@{self.started}"
 
-    @property
-    def names(self):
+    def called(self):
         """What it may be called: the program, and the script or module that an interpreter runs."""
         names = [word.rpartition("/")[2] for word in self.words[:1]]
         if names and re.match(r"python|node|perl|ruby|(ba|da|z|k)?sh$", names[0].lstrip("-")):
