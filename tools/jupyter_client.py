@@ -63,8 +63,8 @@ class JupyterClient:
         if answer.status_code != 302:
             raise LoginRefused(f"{self._url} answered {answer.status_code}")
 
-    def run_cell(self, code: str, timeout: float = 60) -> str:
-        """Start a kernel, run ``code`` in it, end the kernel; what it printed.
+    def run_cell(self, code: str, timeout: float = 60, keep: bool = False) -> str:
+        """Start a kernel, run ``code`` in it, end the kernel unless it is to ``keep``; what it printed.
 
         Raises:
             CellFailed: the code raised an exception.
@@ -77,7 +77,8 @@ class JupyterClient:
         try:
             return self._execute(kernel, code, timeout)
         finally:
-            self._session.delete(f"{kernels}/{kernel}", headers=headers, timeout=timeout)
+            if not keep:
+                self._session.delete(f"{kernels}/{kernel}", headers=headers, timeout=timeout)
 
     def _execute(self, kernel: str, code: str, timeout: float) -> str:
         session = uuid.uuid4().hex

@@ -95,6 +95,8 @@ RESTART_DELAY, RESTART_LATEST = 10, 300
 SYNC_INTERVAL = 300
 #: What is to become of the machine when its last job has ended; gone at the next boot.
 WISH = pathlib.Path(os.environ.get("LIGHTSOUT_WISH") or "/run/lightsout-then")
+#: Until when somebody keeps the machine awake, whatever has ended: {"until": seconds since the kernel started}.
+KEEP = pathlib.Path(os.environ.get("LIGHTSOUT_KEEP") or "/run/lightsout/keep.json")
 #: Seconds between two looks at the queue, and at the spot machine's notice (AWS recommends 5 s).
 QUEUE_POLL, NOTICE_POLL = 1, 5
 #: Seconds that are kept of a spot machine's notice for the last sync.
@@ -1334,9 +1336,14 @@ def after(name):
         say(job, f"the machine cannot be stopped: {complaint}")
 
 
+def kept():
+    """Whether somebody asked to keep the machine awake (`lightsout-autostop keep`)."""
+    return read_json(KEEP).get("until", 0) > time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def power_off():
-    """The end of the last minute: stop the machine, unless something runs again."""
-    if not active():
+    """The end of the last minute: stop the machine, unless something runs again or somebody keeps it."""
+    if not active() and not kept():
         call(["systemctl", "poweroff"])
 
 

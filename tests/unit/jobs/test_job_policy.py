@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -408,6 +409,17 @@ def test_the_machine_runs_until_its_last_job_has_ended(machine: Machine, power) 
     assert "--on-active" in power.read_text()
     machine.call("power-off")
     assert "systemctl poweroff" in power.read_text()
+
+
+@pytest.mark.parametrize(("left", "stops"), [(3600, False), (-1, True)])
+def test_who_keeps_the_machine_awake_keeps_it_against_a_jobs_end(
+    machine: Machine, power, tmp_path, left, stops
+) -> None:
+    machine.environment["LIGHTSOUT_KEEP"] = str(tmp_path / "keep.json")
+    until = time.clock_gettime(time.CLOCK_BOOTTIME) + left
+    (tmp_path / "keep.json").write_text(json.dumps({"until": until}))
+    machine.call("power-off")
+    assert ("systemctl poweroff" in power.read_text()) is stops
 
 
 def test_both_programs_run_on_an_old_python() -> None:
