@@ -202,6 +202,7 @@ def serve(settings: Settings, network: Network, image: str, files: Path, ready: 
     try:
         with ThreadPoolExecutor() as pool:
             opened = pool.submit(network.open)
+            schedules = importlib.import_module("localcloud.schedules")
             importlib.import_module("localcloud.machines")  # two seconds of moto, while podman makes the network
             opened.result()
         sockets = listeners(["127.0.0.1", network.gateway], settings.port)
@@ -209,6 +210,7 @@ def serve(settings: Settings, network: Network, image: str, files: Path, ready: 
         machines = _open(settings, network, image, files, sockets)
         log(f"{settings.name}: {settings.endpoint}, network {settings.network}, machines see {network.gateway}")
         ready(settings)
+        schedules.start(settings.endpoint)
         threading.Thread(target=warm_up, args=(settings.port,), name="warm-up", daemon=True).start()
         machines.watch()
     finally:
