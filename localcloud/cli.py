@@ -175,6 +175,8 @@ def _foreground(options: argparse.Namespace) -> int:
         settings.write_files(
             {
                 "lightsout_checkip_url": f"{settings.endpoint}/lightsout/checkip",
+                "cost_guard_monthly_limit": "50",
+                "cost_guard_email": "you@example.org",
                 "training_sync_endpoint": f"http://{network.gateway}:{settings.port}",
                 "anaconda_installer_url": f"{base}/files/{installer.name}",
                 "anaconda_installer_checksum": f"sha256:{anaconda.checksum(installer)}",

@@ -8,6 +8,7 @@ so that a budget is an alarm and not a brake.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,8 @@ MOST_NOTIFICATIONS, MOST_EMAILS = 10, 10
 
 #: What is told when nothing else is asked for: half, most and all of it spent; and all of it foreseen.
 ALERTS = (("actual", 50.0), ("actual", 80.0), ("actual", 100.0), ("forecasted", 100.0))
+
+EMAIL = re.compile(r"[^@\s,]+@[^@\s,]+\.[^@\s,]+")
 
 #: One notification: who is told, by what is compared, at how many percent of the limit.
 Alert = tuple[str, float]
@@ -135,6 +138,22 @@ def request(name: str, limit: float, project: str | None) -> dict[str, Any]:
     if project:
         budget["CostFilters"] = {"TagKeyValue": [f"user:{TAG_PROJECT}${project}"]}
     return budget
+
+
+def wanted_alerts(emails: list[str], alerts: list[dict[str, Any]] | None) -> dict[Alert, tuple[str, ...]] | None:
+    """E-mail addresses by alert; None where any are right.
+
+    Args:
+        emails: who is told where an alert does not say.
+        alerts: with ``type``, ``threshold`` and ``emails`` each; None for the usual ones.
+    """
+    everybody = tuple(sorted(set(emails)))
+    if alerts is None:
+        return dict.fromkeys(ALERTS, everybody) if everybody else None
+    return {
+        (one.get("type") or "actual", float(one["threshold"])): tuple(sorted(set(one.get("emails") or everybody)))
+        for one in alerts
+    }
 
 
 def notification(alert: Alert) -> dict[str, Any]:

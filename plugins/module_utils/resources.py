@@ -191,6 +191,40 @@ def tagged_in_iam(kind: str, operation: str, items: str, name_key: str, get: str
     return find
 
 
+def find_schedule_groups(scope: Scope) -> list[Resource]:
+    """Groups of schedules; the schedules in them cannot carry tags, and go with them."""
+    client = scope.client("scheduler")
+    prefix = "lightsout-" if scope.project is None else f"lightsout-{scope.project}"
+    found = pages(client, "list_schedule_groups", "ScheduleGroups", NamePrefix=prefix)
+    asked = at_once(
+        {one["Name"]: lambda one=one: client.list_tags_for_resource(ResourceArn=one["Arn"])["Tags"] for one in found}
+    )
+    resources = []
+    for one in found:
+        name, answer = one["Name"], asked[one["Name"]]
+        if isinstance(answer, Exception):
+            if error_code(answer) == "ResourceNotFoundException":
+                continue  # deleted between the two questions
+            raise answer
+        tags = tags_as_dict(answer)
+        if scope.covers(tags):
+            state = one.get("State", "")
+            resources.append(
+                Resource(
+                    kind="schedule_group",
+                    id=name,
+                    name=name,
+                    project=tags[TAG_PROJECT],
+                    region=scope.region,
+                    state=state,
+                    leaving=state == "DELETING",
+                    tags=tags,
+                    raw=one,
+                )
+            )
+    return resources
+
+
 def _delete_in_ec2(operation: str, key: str, many: bool = False) -> Callable[[Any, Resource], Any]:
     """The deletion of one of EC2's kinds by its id."""
     return lambda ec2, resource: getattr(ec2, operation)(**{key: [resource.id] if many else resource.id})
@@ -313,12 +347,20 @@ KINDS: dict[str, Kind] = {
         _delete_instance_profile,
         after=("instance",),
     ),
+    # The deadlines of machines go after the machines: what could not be deleted shall at least be stopped.
+    "schedule_group": Kind(
+        "group of schedules",
+        "scheduler",
+        find_schedule_groups,
+        lambda scheduler, resource: scheduler.delete_schedule_group(Name=resource.id),
+        after=("instance",),
+    ),
     "role": Kind(
         "role",
         "iam",
         tagged_in_iam("role", "list_roles", "Roles", "RoleName", "get_role"),
         _delete_role,
-        after=("instance_profile",),
+        after=("instance_profile", "schedule_group"),
     ),
 }
 

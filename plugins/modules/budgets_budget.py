@@ -175,7 +175,6 @@ from ansible_collections.lightsout.aws.plugins.module_utils.naming import tags_a
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import LightsoutError, explain, numbered
 
 _NAME = re.compile(r"[^:\\]{1,100}")
-_EMAIL = re.compile(r"[^@\s,]+@[^@\s,]+\.[^@\s,]+")
 
 
 def problems(params: dict[str, Any]) -> list[str]:
@@ -197,24 +196,15 @@ def problems(params: dict[str, Any]) -> list[str]:
     for emails in (params["emails"], *(alert["emails"] or [] for alert in alerts)):
         if len(emails) > budgets.MOST_EMAILS:
             found.append(f"emails holds {len(emails)}: AWS takes at most {budgets.MOST_EMAILS}.")
-        found += [f"emails holds '{one}', which is no e-mail address." for one in emails if not _EMAIL.fullmatch(one)]
+        found += [
+            f"emails holds '{one}', which is no e-mail address." for one in emails if not budgets.EMAIL.fullmatch(one)
+        ]
     stop = params["stop"]
     if stop and stop["instance_ids"] and not (stop["role_arn"] and params["emails"]):
         found.append("stop needs a role_arn, and emails of those who are told that machines were stopped.")
     if stop and len(stop["instance_ids"]) > 100:
         found.append(f"stop.instance_ids holds {len(stop['instance_ids'])}: AWS takes at most 100.")
     return list(dict.fromkeys(found))
-
-
-def wanted_alerts(params: dict[str, Any]) -> dict[budgets.Alert, tuple[str, ...]] | None:
-    """E-mail addresses by alert; None where any are right."""
-    everybody = tuple(sorted(set(params["emails"])))
-    if params["alerts"] is None:
-        return dict.fromkeys(budgets.ALERTS, everybody) if everybody else None
-    return {
-        (one["type"], float(one["threshold"])): tuple(sorted(set(one["emails"] or everybody)))
-        for one in params["alerts"]
-    }
 
 
 class Keeper:
@@ -230,7 +220,7 @@ class Keeper:
         self.client = clients("budgets", budgets.REGION)
         self.account: str = clients("sts").get_caller_identity()["Account"]
         self.which = {"AccountId": self.account, "BudgetName": module.params["name"]}
-        self.alerts = wanted_alerts(module.params)
+        self.alerts = budgets.wanted_alerts(module.params["emails"], module.params["alerts"])
         self.changes: dict[str, Any] = {}
 
     def observe(self) -> budgets.Budget | None:

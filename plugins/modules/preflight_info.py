@@ -51,6 +51,35 @@ options:
       - Where the project's private key is kept on this computer, or will be. The public key is beside it.
     type: path
     required: true
+  budget:
+    description:
+      - The monthly budget C(lightsout-<project>) that there must be. When not given, nobody asks for one.
+    type: dict
+    suboptions:
+      limit:
+        description:
+          - USD a month. When not given, there must be such a budget already, which stays as it is. V(0) means that none
+            is wanted.
+        type: str
+      emails:
+        description: Who is told.
+        type: list
+        elements: str
+        default: []
+      count:
+        description: Whether all that the account spends is counted, or only what carries the project's tag.
+        type: str
+        choices: [account, project]
+        default: account
+      alerts:
+        description: When somebody is told, as the option O(lightsout.aws.budgets_budget#module:alerts).
+        type: list
+        elements: dict
+  deadline:
+    description:
+      - Whether there must be a schedule that stops the machine at the end of its lease.
+    type: bool
+    default: false
   complete:
     description:
       - Whether to look up everything that a reader may want to know, also for a machine that exists already.
@@ -186,7 +215,8 @@ plan:
     changes:
       description:
         - What differs, by thing. Empty when everything is as it should be.
-        - The keys are C(key_file), C(key_pair), C(security_group), C(instance_profile) and C(machine).
+        - The keys are C(budget), C(key_file), C(key_pair), C(security_group), C(instance_profile), C(machine) and
+          C(deadline).
         - Values say what would be done, C(create) or what differs.
       type: dict
       returned: always
@@ -210,6 +240,7 @@ plan:
     key: {description: The key pair's name and files., type: dict, returned: always}
     instance_profile: {description: The name of the instance profile., type: str, returned: always}
     iam_path: {description: The path for roles and profiles of this region., type: str, returned: always}
+    budget: {description: The budget as it is; empty when there is none or nobody asks., type: dict, returned: always}
     quota: {description: The vCPUs that the account may run of this family., type: dict, returned: always}
     prices:
       description: Estimated prices with the date and region of the list that they come from.
@@ -235,6 +266,7 @@ problems:
   elements: str
 """
 
+import datetime
 import ipaddress
 import json
 from pathlib import Path
@@ -243,7 +275,7 @@ from urllib.parse import unquote
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.lightsout.aws.plugins.module_utils import checks
+from ansible_collections.lightsout.aws.plugins.module_utils import budgets, checks, schedules
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once, pages
 from ansible_collections.lightsout.aws.plugins.module_utils.images import IMAGES, architecture_of, is_ami_id
 from ansible_collections.lightsout.aws.plugins.module_utils.machines import (
@@ -291,6 +323,7 @@ class Preflight:
     def __init__(self, module) -> None:
         self.params: dict[str, Any] = module.params
         self.machine: dict[str, Any] | None = module.params["machine"]
+        self.budget: dict[str, Any] | None = module.params["budget"]
         self.client = Clients(module)
         self.region: str = module.region or ""
         self.project: str = module.params["project"]
@@ -319,6 +352,7 @@ class Preflight:
             },
             "instance_profile": None,
             "iam_path": iam_path(self.region),
+            "budget": {},
             "quota": {},
             "prices": {},
             "lines": [],
@@ -344,11 +378,17 @@ class Preflight:
         self.problems += problems
         if self.machine:
             self.problems += checks.machine_problems(self.machine)
+        if self.budget:
+            self.problems += checks.budget_problems(self.budget)
+            if self.budget["limit"] is not None and checks.is_amount(self.budget["limit"]):
+                self.budget["limit"] = float(self.budget["limit"])
 
     def look(self) -> None:
         """The settings against AWS, in two rounds: what there is, and what a new machine would need."""
         complete = self.params["complete"]
         calls = {"caller": lambda: self.client("sts").get_caller_identity()} if complete or not self.machine else {}
+        if self.budget and self.budget["limit"] != 0:
+            calls["budget"] = self.find_budget
         if self.machine:
             calls |= self.calls_for_what_there_is()
             if complete:
@@ -357,6 +397,7 @@ class Preflight:
         if answers is None:
             return
         self.read_caller(answers.get("caller"))
+        self.read_budget(answers)
         if not self.machine:
             return
         self.read_access(answers)
@@ -364,6 +405,7 @@ class Preflight:
         self.read_security_group(answers["security_group"])
         self.read_profile(answers)
         self.read_machine(answers["machines"])
+        self.read_deadline(answers)
         if not complete and self.changes:
             more = self.ask(self.calls_for_a_new_machine())
             if more is None:
@@ -414,6 +456,12 @@ class Preflight:
                 Filters=[{"Name": "group-name", "Values": [self.plan["security_group"]["name"]]}]
             )["SecurityGroups"],
         }
+        if self.params["deadline"]:
+            calls["deadline"] = lambda: schedules.find(
+                self.client("scheduler"),
+                f"lightsout-{self.project}",
+                schedules.deadline_name(self.plan["machine_name"]),
+            )
         if checks.AUTO in self.cidrs:
             calls["own_address"] = self.own_address
         if self.machine["instance_profile"]:
@@ -443,6 +491,11 @@ class Preflight:
         if machine["spot"]:
             calls["spot_price"] = self.find_spot_price
         return calls
+
+    def find_budget(self) -> budgets.Budget | None:
+        """The project's budget; budgets belong to the account, which must be known first."""
+        account = self.client("sts").get_caller_identity()["Account"]
+        return budgets.observe(self.client("budgets", budgets.REGION), account, f"lightsout-{self.project}")
 
     def own_address(self) -> str:
         """The address that AWS sees us come from, as a network of one."""
@@ -555,6 +608,38 @@ class Preflight:
     def read_caller(self, answer: Any) -> None:
         if answer and not self.failed(answer, "find out who you are"):
             self.plan |= {"account": answer["Account"], "caller": answer["Arn"]}
+
+    def read_budget(self, answers: dict[str, Any]) -> None:
+        """Whether somebody will be told before the money is gone."""
+        if "budget" not in answers or any("cost_guard_" in problem for problem in self.problems):
+            return
+        now, wish = answers["budget"], self.budget
+        if isinstance(now, Exception):
+            self.problems.append(
+                f"{explain(now, 'look for a budget')} Without one, a forgotten machine is noticed with the bill; if "
+                "you do want none, say so: -e cost_guard_monthly_limit=0"
+            )
+            return
+        alerts = budgets.wanted_alerts(wish["emails"], wish["alerts"])
+        project = self.project if wish["count"] == "project" else None
+        if now is None:
+            self.problems += checks.missing_budget_problems(wish, self.project)
+            self.changes["budget"] = "create"
+            return
+        self.plan["budget"] = now.as_dict()
+        changes = budgets.differences(now, wish["limit"], project, alerts)
+        if changes:
+            self.changes["budget"] = {key: list(change) for key, change in changes.items()}
+
+    def read_deadline(self, answers: dict[str, Any]) -> None:
+        """Whether AWS will stop the machine at the end of its lease."""
+        if "deadline" not in answers or self.failed(answers["deadline"], "look for the machine's deadline"):
+            return
+        machine, changes = self.plan["machine"], self.changes.get("machine")
+        starts = changes == "create" or (isinstance(changes, dict) and "state" in changes)
+        now = datetime.datetime.now(datetime.UTC)
+        if starts or (machine and not schedules.deadline_is_right(answers["deadline"], machine, now)):
+            self.changes["deadline"] = "set" if answers["deadline"] is None else "move"
 
     def read_access(self, answers: dict[str, Any]) -> None:
         """Who may reach the machine, with ``auto`` resolved."""
@@ -839,6 +924,7 @@ class Preflight:
             rows.append(
                 ("Lease", f"{self.params['lease']} from creation" + (f", until {now['expires']}" if now else ""))
             )
+            rows += [("Budget", text) for text in self.budget_lines()]
             rows += [("Price", text) for text in price_lines(plan["prices"], machine["instance_type"], self.region)]
             if plan["quota"]:
                 limit = plan["quota"]["vcpus"]
@@ -850,6 +936,20 @@ class Preflight:
             lines.append(f"{title if title != before else '':<9}{text}")
             before = title
         return lines
+
+    def budget_lines(self) -> list[str]:
+        """What watches over the money."""
+        if not self.budget:
+            return []
+        if self.budget["limit"] == 0:
+            return ["none, as cost_guard_monthly_limit is 0: nobody is told before the bill comes"]
+        now = self.plan["budget"]
+        limit = self.budget["limit"] if self.budget["limit"] is not None else now.get("limit")
+        counts = f"project {self.project}" if self.budget["count"] == "project" else "the whole account"
+        told = self.budget["emails"] or sorted({one for alert in now.get("alerts", []) for one in alert["emails"]})
+        spent = f", {now['spent']:.2f} spent so far" if now.get("spent") is not None else ""
+        limit_text = "unknown" if limit is None else f"USD {limit:.2f} a month for {counts}{spent}"
+        return [f"{limit_text}; alerts to {', '.join(told) or 'nobody'}"]
 
 
 def local_public_key(private: Path, public: Path) -> str:
@@ -921,11 +1021,13 @@ def price_lines(prices: dict[str, Any], instance_type: str, region: str) -> list
 def todo(changes: dict[str, Any]) -> list[str]:
     """What the next run of provision would do, a line each."""
     titles = {
+        "budget": "budget",
         "key_file": "key file on this computer",
         "key_pair": "key pair",
         "security_group": "security group",
         "instance_profile": "role and instance profile",
         "machine": "machine",
+        "deadline": "deadline at which AWS stops it",
     }
     lines = []
     for key, title in titles.items():
@@ -982,6 +1084,16 @@ def main() -> None:
             "checkip_url": {"default": "https://checkip.amazonaws.com"},
             "inventory_region": {},
             "private_key_file": {"type": "path", "required": True, "no_log": False},
+            "budget": {
+                "type": "dict",
+                "options": {
+                    "limit": {},
+                    "emails": {"type": "list", "elements": "str", "default": []},
+                    "count": {"choices": ["account", "project"], "default": "account"},
+                    "alerts": {"type": "list", "elements": "dict"},
+                },
+            },
+            "deadline": {"type": "bool", "default": False},
             "complete": {"type": "bool", "default": True},
             "machine": {"type": "dict", "options": machine},
         },

@@ -34,6 +34,7 @@ options:
       - security_group
       - key_pair
       - instance_profile
+      - schedule_group
       - role
   all_regions:
     description:

@@ -33,6 +33,7 @@ options:
       - security_group
       - key_pair
       - instance_profile
+      - schedule_group
       - role
     default: []
   wait_timeout:
