@@ -16,13 +16,15 @@ from moto.ec2.models.amis import Ami
 from moto.ec2.models.instances import Instance
 from moto.ec2.responses.instances import InstanceResponse
 from moto.s3.responses import S3Response
+from moto.scheduler.models import EventBridgeSchedulerBackend
+from moto.scheduler.responses import EventBridgeSchedulerResponse
 from moto.ssm.models import ParameterDict
 
 from localcloud import podman
 from tests.helpers.moto import restored
 
 CHANGED = [addresses, interfaces, interfaces.NetworkInterface, EC2Backend, Ami, Instance, InstanceResponse, S3Response]
-CHANGED += [BudgetsBackend, BudgetsResponse]
+CHANGED += [BudgetsBackend, BudgetsResponse, EventBridgeSchedulerBackend, EventBridgeSchedulerResponse]
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def models_read_once() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def services_loaded() -> None:
     """Let moto import its services now: it would at their first call, and ours come from several threads at once."""
-    for service in ("ec2", "iam", "servicequotas", "ssm", "sts"):
+    for service in ("budgets", "ec2", "iam", "scheduler", "servicequotas", "ssm", "sts"):
         get_backend(service)
 
 
