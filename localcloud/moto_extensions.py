@@ -22,7 +22,7 @@ from moto.ec2.utils import filter_dict_attribute_mapping, random_spot_request_id
 from moto.s3.responses import S3Response
 from moto.ssm.models import Parameter, ParameterDict
 
-from localcloud import budgets, catalog, schedules, spot
+from localcloud import budgets, catalog, price_list, schedules, spot
 from localcloud.client_tokens import Tokens
 
 #: What a gp3 volume has when nobody asks for more, in MiB/s.
@@ -129,6 +129,7 @@ def apply(faults: Any, new_address: Callable[[], str]) -> None:
     objects_without_versions()
     budgets.apply()
     schedules.apply()
+    price_list.spot_prices()
 
 
 def public_addresses(new_address: Callable[[], str]) -> None:

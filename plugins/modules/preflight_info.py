@@ -80,6 +80,37 @@ options:
       - Whether there must be a schedule that stops the machine at the end of its lease.
     type: bool
     default: false
+  needs:
+    description:
+      - What a machine must have at least. The plan then holds a table of the types that have it, cheapest first.
+    type: dict
+    suboptions:
+      gpu_memory:
+        description: GB of memory of one GPU, as it is sold.
+        type: float
+      gpus:
+        description: GPUs. One, when O(needs.gpu_memory) is given.
+        type: int
+      vcpus:
+        description: vCPUs.
+        type: int
+      memory:
+        description: GiB of memory.
+        type: float
+      architecture:
+        description: The kind of processor.
+        type: str
+        choices: [x86_64, arm64]
+        default: x86_64
+  alternatives:
+    description:
+      - Whether to look for cheaper types that have all that the chosen one has.
+    type: bool
+    default: false
+  price_cache:
+    description:
+      - A file on this computer in which prices are remembered for a week. Empty for none.
+    type: path
   complete:
     description:
       - Whether to look up everything that a reader may want to know, also for a machine that exists already.
@@ -258,6 +289,18 @@ plan:
         day: {description: For a day., type: float, returned: always}
         month: {description: For 730 hours., type: float, returned: always}
         stopped_month: {description: For a month in which it is stopped., type: float, returned: always}
+    choices:
+      description:
+        - The types that meet the need, cheapest first, each with C(type), C(vcpus), C(memory), C(gpu), C(gpus),
+          C(gpu_memory), and C(price), C(spot) and C(price_per_gpu) in USD per hour. Empty when nobody asked.
+      type: list
+      elements: dict
+      returned: always
+    credits:
+      description: The state of the account's plan, as AWS tells it; empty where it does not.
+      type: dict
+      returned: always
+      sample: {plan: FREE, status: ACTIVE, left: 87.1, until: '2027-01-15'}
     lines: {description: The plan for people., type: list, elements: str, returned: always}
 problems:
   description: What is wrong with the settings, a sentence each.
@@ -275,7 +318,7 @@ from urllib.parse import unquote
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.lightsout.aws.plugins.module_utils import budgets, checks, schedules
+from ansible_collections.lightsout.aws.plugins.module_utils import budgets, checks, choices, schedules
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once, pages
 from ansible_collections.lightsout.aws.plugins.module_utils.images import IMAGES, architecture_of, is_ami_id
 from ansible_collections.lightsout.aws.plugins.module_utils.machines import (
@@ -298,7 +341,8 @@ from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
     tags_as_dict,
     tags_to_set,
 )
-from ansible_collections.lightsout.aws.plugins.module_utils.prices import AS_OF, REGION, estimate
+from ansible_collections.lightsout.aws.plugins.module_utils.price_list import PriceList, endpoint_region
+from ansible_collections.lightsout.aws.plugins.module_utils.prices import Prices, estimate
 from ansible_collections.lightsout.aws.plugins.module_utils.quotas import quota_of
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import (
     LightsoutError,
@@ -308,6 +352,9 @@ from ansible_collections.lightsout.aws.plugins.module_utils.sentences import (
     explain,
     numbered,
 )
+
+#: A table longer than this helps nobody to choose.
+CHOICES = 12
 
 #: How long the address service may take, in seconds.
 CHECKIP_TIMEOUT = 5
@@ -355,6 +402,8 @@ class Preflight:
             "budget": {},
             "quota": {},
             "prices": {},
+            "choices": [],
+            "credits": {},
             "lines": [],
         }
 
@@ -487,7 +536,12 @@ class Preflight:
             "image": self.find_image,
             "subnets": self.find_subnets,
             "quota": self.find_quota,
+            "prices": lambda: self.price_list.of(wanted),
         }
+        if self.params["complete"]:
+            calls["credits"] = self.find_credits
+        if self.params["needs"] or (self.params["alternatives"] and self.params["complete"]):
+            calls["choices"] = self.find_choices
         if machine["spot"]:
             calls["spot_price"] = self.find_spot_price
         return calls
@@ -570,6 +624,62 @@ class Preflight:
         except Exception:
             return {"family": family, "code": code, "vcpus": None}
         return {"family": family, "code": code, "vcpus": int(answer["Quota"]["Value"])}
+
+    @property
+    def price_list(self) -> PriceList:
+        """AWS's price list of the region, or what stands in for it."""
+        client = self.client("pricing", endpoint_region(self.region), attempts=2, read_timeout=20)
+        return PriceList(client, self.region, self.params["price_cache"], client.meta.endpoint_url)
+
+    def find_credits(self) -> dict[str, Any]:
+        """The account's plan and credits. Not everyone may ask, and nothing depends on the answer."""
+        try:
+            state = self.client("freetier", "us-east-1", attempts=1, read_timeout=5).get_account_plan_state()
+        except Exception:
+            return {}
+        left, until = state.get("accountPlanRemainingCredits"), state.get("accountPlanExpirationDate")
+        return {
+            "plan": state["accountPlanType"],
+            "status": state["accountPlanStatus"],
+            "left": left["amount"] if left else None,
+            "until": until.date().isoformat() if until else None,
+        }
+
+    def find_choices(self) -> list[dict[str, Any]]:
+        """The types that meet the need, or do what the chosen one does for less."""
+        ec2, needs = self.client("ec2"), self.params["needs"]
+        if not needs:
+            chosen = ec2.describe_instance_types(InstanceTypes=[self.machine["instance_type"]])["InstanceTypes"][0]
+            has = choices.facts(chosen)
+            needs = {key: has[key] for key in choices.NEEDS} | {"architecture": facts_of(chosen)["architectures"][0]}
+        answers = at_once(
+            {
+                "described": lambda: pages(
+                    ec2, "describe_instance_types", "InstanceTypes", Filters=choices.filters(needs)
+                ),
+                "offered": self.offered_types,
+                "prices": self.price_list.all,
+            }
+        )
+        for answer in answers.values():
+            if isinstance(answer, Exception):
+                raise answer
+        offered = set(answers["offered"]) or None
+        rows = choices.table(answers["described"], offered, needs, answers["prices"].on_demand)
+        if not self.params["needs"]:
+            limit = answers["prices"].on_demand.get(self.machine["instance_type"])
+            rows = [row for row in rows if row["price"] is not None and limit is not None and row["price"] < limit]
+        rows = rows[:CHOICES]
+        history = (
+            ec2.describe_spot_price_history(
+                InstanceTypes=[row["type"] for row in rows],
+                ProductDescriptions=["Linux/UNIX"],
+                StartTime=datetime.datetime.now(datetime.UTC),
+            )["SpotPriceHistory"]
+            if rows
+            else []
+        )
+        return choices.with_spot(rows, history)
 
     def find_spot_price(self) -> float | None:
         """Today's lowest spot price of the region's zones, USD per hour."""
@@ -890,7 +1000,13 @@ class Preflight:
         size = max(machine["volume_size"], self.plan["machine"].get("disk_gib", 0))
         quoted = spot if isinstance(spot, float) else None
         known = machine["instance_type"] if not machine["spot"] else None
-        self.plan["prices"] = estimate(known, size, machine["public_ip"], quoted).as_dict()
+        listed = answers.get("prices")
+        source = listed if isinstance(listed, Prices) else self.price_list.known()
+        self.plan["prices"] = estimate(known, size, machine["public_ip"], quoted, source).as_dict()
+        self.plan["credits"] = answers.get("credits") or {}
+        found = answers.get("choices", [])
+        if not self.failed(found, "look for types that meet the need"):
+            self.plan["choices"] = found
 
     # -- for people -----------------------------------------------------------------------------------------------
     def tell(self) -> list[str]:
@@ -926,6 +1042,7 @@ class Preflight:
             )
             rows += [("Budget", text) for text in self.budget_lines()]
             rows += [("Price", text) for text in price_lines(plan["prices"], machine["instance_type"], self.region)]
+            rows += [("Credits", text) for text in credit_lines(plan["credits"])]
             if plan["quota"]:
                 limit = plan["quota"]["vcpus"]
                 said = "unknown (AWS did not tell)" if limit is None else f"{limit} vCPU"
@@ -1002,20 +1119,30 @@ def facts_of(described: dict[str, Any]) -> dict[str, Any]:
 def price_lines(prices: dict[str, Any], instance_type: str, region: str) -> list[str]:
     """The price in words; a price that nobody knows is said to be unknown."""
     stopped = f"stopped, it still costs USD {prices['stopped_month']:.2f} a month for its disk"
-    elsewhere = "" if region == REGION else f"; {region} differs"
+    elsewhere = "" if region == prices["region"] else f"; {region} differs"
     if prices["hour"] is None:
         return [
             f"unknown: {instance_type} ({prices['purchase']}) is not in our list; disk and address come to "
             f"USD {prices['disk_month']:.2f} a month and {prices['address_hour']:.3f} an hour",
             stopped,
         ]
-    listed = f"list prices for {REGION}, {AS_OF}, no tax"
+    listed = f"list prices for {prices['region']}, {prices['as_of']}, no tax"
+    if not prices["listed"]:
+        listed += "; from our own table, not from AWS"
     source = "AWS's spot price now" if prices["purchase"] == "spot" else listed
     return [
         f"USD {prices['hour']:.4g} an hour, {prices['day']:.2f} a day, {prices['month']:.2f} a month "
         f"({source}{elsewhere})",
         stopped,
     ]
+
+
+def credit_lines(plan: dict[str, Any]) -> list[str]:
+    """What AWS gives for free, where it says so."""
+    if plan.get("left") is None:
+        return []
+    until = f", until {plan['until']}" if plan["until"] else ""
+    return [f"USD {plan['left']:.2f} left of the {plan['plan'].lower()} plan{until}"]
 
 
 def todo(changes: dict[str, Any]) -> list[str]:
@@ -1094,6 +1221,18 @@ def main() -> None:
                 },
             },
             "deadline": {"type": "bool", "default": False},
+            "needs": {
+                "type": "dict",
+                "options": {
+                    "gpu_memory": {"type": "float"},
+                    "gpus": {"type": "int"},
+                    "vcpus": {"type": "int"},
+                    "memory": {"type": "float"},
+                    "architecture": {"choices": ["x86_64", "arm64"], "default": "x86_64"},
+                },
+            },
+            "alternatives": {"type": "bool", "default": False},
+            "price_cache": {"type": "path"},
             "complete": {"type": "bool", "default": True},
             "machine": {"type": "dict", "options": machine},
         },

@@ -15,6 +15,7 @@ from moto.ec2.models import EC2Backend
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.instances import Instance
 from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.responses.spot_instances import SpotInstances
 from moto.s3.responses import S3Response
 from moto.scheduler.models import EventBridgeSchedulerBackend
 from moto.scheduler.responses import EventBridgeSchedulerResponse
@@ -24,7 +25,7 @@ from localcloud import podman
 from tests.helpers.moto import restored
 
 CHANGED = [addresses, interfaces, interfaces.NetworkInterface, EC2Backend, Ami, Instance, InstanceResponse, S3Response]
-CHANGED += [BudgetsBackend, BudgetsResponse, EventBridgeSchedulerBackend, EventBridgeSchedulerResponse]
+CHANGED += [SpotInstances, BudgetsBackend, BudgetsResponse, EventBridgeSchedulerBackend, EventBridgeSchedulerResponse]
 
 
 @pytest.fixture

@@ -24,8 +24,13 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2 import ec2_backends
 from moto.ssm.models import Parameter, ssm_backends
 
+from localcloud import price_list
+
 UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
 REGION = "us-east-1"
+
+#: Services of the local cloud's own, and how their requests name them.
+PRICES = {"pricing": "AWSPriceListService", "freetier": "AWSFreeTierService"}
 
 
 class Exited(Exception):
@@ -180,6 +185,11 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     real = BaseClient._make_api_call
 
     def watched(self, operation: str, request: dict) -> Any:
+        # What moto does not have at all would go out into the world.
+        target = PRICES.get(self.meta.service_model.service_name)
+        if target:
+            answer = functools.partial(price_list.answer, f"{target}.{operation}", request, DEFAULT_ACCOUNT_ID)
+            return account.call(operation, request, answer)
         return account.call(operation, request, lambda: real(self, operation, request))
 
     with mock_aws():
