@@ -218,7 +218,7 @@ def serve(settings: Settings, network: Network, image: str, files: Path, ready: 
     try:
         with ThreadPoolExecutor() as pool:
             opened = pool.submit(network.open)
-            schedules = importlib.import_module("localcloud.schedules")
+            schedules, costs = map(importlib.import_module, ("localcloud.schedules", "localcloud.costs"))
             importlib.import_module("localcloud.machines")  # two seconds of moto, while podman makes the network
             opened.result()
         sockets = listeners(["127.0.0.1", network.gateway], settings.port)
@@ -227,6 +227,7 @@ def serve(settings: Settings, network: Network, image: str, files: Path, ready: 
         log(f"{settings.name}: {settings.endpoint}, network {settings.network}, machines see {network.gateway}")
         ready(settings)
         schedules.start(settings.endpoint)
+        costs.start()
         threading.Thread(target=warm_up, args=(settings.port,), name="warm-up", daemon=True).start()
         machines.watch()
     finally:
