@@ -75,15 +75,17 @@ class Teardown:
         scope: with the project's name.
         kinds: names in KINDS.
         timeout: seconds after which to stop waiting.
+        ids: delete only these of the project's things; None for all of them.
 
     Raises:
         ValueError: no project, or not a name that we ever gave.
     """
 
-    def __init__(self, scope: Scope, kinds: Iterable[str], timeout: float) -> None:
+    def __init__(self, scope: Scope, kinds: Iterable[str], timeout: float, ids: Iterable[str] | None = None) -> None:
         if scope.project is None or project_problem(scope.project):
             raise ValueError("a teardown needs a project's name")
         self.scope, self.kinds = scope, list(kinds)
+        self.ids = None if ids is None else set(ids)
         self.deadline = time.monotonic() + timeout
         self.known: dict[tuple[str, str], Resource] = {}
         self.refused: dict[tuple[str, str], str] = {}
@@ -109,6 +111,7 @@ class Teardown:
     def look(self, kinds: Iterable[str]) -> tuple[list[Resource], dict[str, Exception]]:
         """What is there now, and what could not be listed."""
         found, failed = find_all(self.scope, kinds)
+        found = [resource for resource in found if self.ids is None or resource.id in self.ids]
         self.known |= {resource.key: resource for resource in found}
         return found, failed
 

@@ -90,8 +90,12 @@ resources:
     region: {description: Where it is., type: str, returned: always, sample: us-east-1}
     state: {description: AWS's name of its state, may be empty., type: str, returned: always, sample: in-use}
     tags: {description: All its tags., type: dict, returned: always}
+    since: {description: Since when it exists; null where AWS does not say., type: str, returned: always}
+    cost_month: {description: USD a month at list prices; null where nobody knows., type: float, returned: always}
 machines:
-  description: The machines among them, with addresses and prices, as M(lightsout.aws.ec2_machine) returns them.
+  description:
+    - The machines among them, with addresses and prices, as M(lightsout.aws.ec2_machine) returns them.
+    - C(spent) is USD since a running one was started, at list prices.
   returned: always
   type: list
   elements: dict
@@ -114,12 +118,14 @@ regions:
   sample: [us-east-1]
 """
 
+import datetime
 from collections import Counter
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.lightsout.aws.plugins.module_utils import checks
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once
 from ansible_collections.lightsout.aws.plugins.module_utils.machines import summary
+from ansible_collections.lightsout.aws.plugins.module_utils.orphans import described
 from ansible_collections.lightsout.aws.plugins.module_utils.resources import (
     KINDS,
     Resource,
@@ -137,8 +143,21 @@ def machines(resources: list[Resource]) -> list[dict]:
         if resource.kind == "volume":
             for attachment in resource.raw.get("Attachments", []):
                 disks[attachment["InstanceId"]] += resource.raw["Size"]
-    found = [{**summary(r.raw, disks[r.id]), "region": r.region} for r in resources if r.kind == "instance"]
+    found = [
+        {**machine, "region": r.region, "spent": spent(machine)}
+        for r in resources
+        if r.kind == "instance" and (machine := summary(r.raw, disks[r.id]))
+    ]
     return sorted(found, key=lambda m: (m["project"], m["region"], m["name"]))
+
+
+def spent(machine: dict) -> float | None:
+    """USD since a running machine was started, at list prices; None for one that does not run or has no known price."""
+    if machine["state"] != "running" or machine["price"]["hour"] is None:
+        return None
+    since = datetime.datetime.fromisoformat(machine["launched"])
+    hours = (datetime.datetime.now(datetime.UTC) - since).total_seconds() / 3600
+    return round(machine["price"]["hour"] * max(hours, 0.0), 4)
 
 
 def main() -> None:
@@ -179,7 +198,7 @@ def main() -> None:
     }
     module.exit_json(
         changed=False,
-        resources=[resource.as_dict() for resource in resources],
+        resources=[described(resource) for resource in resources],
         machines=machines(resources),
         projects=dict(Counter(resource.project for resource in resources)),
         regions=regions,

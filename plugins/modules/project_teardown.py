@@ -36,6 +36,11 @@ options:
       - schedule_group
       - role
     default: []
+  ids:
+    description:
+      - Delete only these of the project's things. An empty list deletes nothing. When not given, all of them.
+    type: list
+    elements: str
   wait_timeout:
     description:
       - After how many seconds to stop waiting and report what is left.
@@ -101,14 +106,14 @@ def listed(resources: list[Resource]) -> list[str]:
     return [f"{KINDS[r.kind].title} {r.id} ({r.name})" for r in resources]
 
 
-def preview(scope: Scope, kinds: list[str]) -> Outcome:
+def preview(scope: Scope, kinds: list[str], ids: list[str] | None) -> Outcome:
     """What a teardown would delete."""
     found, failed = find_all(scope, kinds)
     for error in failed.values():
         if credentials_problem(error):
             raise error
     return Outcome(
-        deleted=found,
+        deleted=[resource for resource in found if ids is None or resource.id in ids],
         unlisted={kind: explain(error, f"list the {KINDS[kind].plural}") for kind, error in failed.items()},
     )
 
@@ -130,6 +135,7 @@ def main() -> None:
         argument_spec={
             "project": {"required": True},
             "exclude_kinds": {"type": "list", "elements": "str", "choices": list(KINDS), "default": []},
+            "ids": {"type": "list", "elements": "str"},
             "wait_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -142,9 +148,9 @@ def main() -> None:
     kinds = [kind for kind in KINDS if kind not in module.params["exclude_kinds"]]
     try:
         if module.check_mode:
-            outcome = preview(scope, kinds)
+            outcome = preview(scope, kinds, module.params["ids"])
         else:
-            outcome = Teardown(scope, kinds, module.params["wait_timeout"]).run()
+            outcome = Teardown(scope, kinds, module.params["wait_timeout"], module.params["ids"]).run()
     except Exception as error:
         failure = explain(error, f"tear down project {project}")
     else:
