@@ -175,6 +175,9 @@ def _foreground(options: argparse.Namespace) -> int:
         settings.write_files(
             {
                 "lightsout_checkip_url": f"{settings.endpoint}/lightsout/checkip",
+                "cost_guard_monthly_limit": "50",
+                "cost_guard_email": "you@example.org",
+                "preflight_price_cache": str(options.state_dir / "prices.json"),
                 "training_sync_endpoint": f"http://{network.gateway}:{settings.port}",
                 "anaconda_installer_url": f"{base}/files/{installer.name}",
                 "anaconda_installer_checksum": f"sha256:{anaconda.checksum(installer)}",
@@ -209,7 +212,7 @@ def stop(options: argparse.Namespace) -> None:
         print("No local cloud runs here.")
     if record:
         _remove_remains(str(record["name"]))
-    for file in ("cloud.json", "env", "settings.yml", "amis.json"):
+    for file in ("cloud.json", "env", "settings.yml", "amis.json", "prices.json"):
         (state / file).unlink(missing_ok=True)
 
 

@@ -23,7 +23,7 @@ from moto.ec2.utils import filter_dict_attribute_mapping, random_spot_request_id
 from moto.s3.responses import S3Response
 from moto.ssm.models import Parameter, ParameterDict
 
-from localcloud import catalog, placement_groups, spot
+from localcloud import budgets, catalog, placement_groups, price_list, schedules, spot
 from localcloud.client_tokens import Tokens
 
 #: What a gp3 volume has when nobody asks for more, in MiB/s.
@@ -130,6 +130,9 @@ def apply(faults: Any, new_address: Callable[[], str]) -> None:
     images_of_machines()
     ssm_public_parameters()
     objects_without_versions()
+    budgets.apply()
+    schedules.apply()
+    price_list.spot_prices()
 
 
 def public_addresses(new_address: Callable[[], str]) -> None:

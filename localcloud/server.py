@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from localcloud import catalog, podman, spot
+from localcloud import catalog, podman, price_list, spot
 from localcloud.network import Network
-from localcloud.settings import ACCESS_KEY, REGION, CloudError, Settings, log
+from localcloud.settings import ACCESS_KEY, ACCOUNT, REGION, CloudError, Settings, log
 
 #: moto reads these while it is imported; so `serve` sets them, and imports it late.
 MOTO_SETTINGS = {
@@ -103,10 +103,26 @@ class Pages:
         return [b"no such page\n"]
 
     def _api(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        if price_list.serves(environ.get("HTTP_X_AMZ_TARGET", "")):
+            return self._price_list(environ, start_response)
         answer = self._aws(environ, start_response)
         if environ.get("localcloud.ran_instances") and self._faults.drop_now():
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         return answer
+
+    @staticmethod
+    def _price_list(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        asked = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)) or b"{}")
+        status = "200 OK"
+        try:
+            answer = price_list.answer(environ["HTTP_X_AMZ_TARGET"], asked, ACCOUNT)
+        except price_list.Refused as error:
+            status, answer = "400 Bad Request", {"__type": error.code, "message": str(error)}
+        if answer is None:
+            status, answer = "400 Bad Request", {"__type": "UnknownOperationException"}
+        body = json.dumps(answer).encode()
+        start_response(status, [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))])
+        return [body]
 
     @staticmethod
     def _file(environ: dict[str, Any], start_response: StartResponse, path: Path) -> Iterable[bytes]:
@@ -202,6 +218,7 @@ def serve(settings: Settings, network: Network, image: str, files: Path, ready: 
     try:
         with ThreadPoolExecutor() as pool:
             opened = pool.submit(network.open)
+            schedules, costs = map(importlib.import_module, ("localcloud.schedules", "localcloud.costs"))
             importlib.import_module("localcloud.machines")  # two seconds of moto, while podman makes the network
             opened.result()
         sockets = listeners(["127.0.0.1", network.gateway], settings.port)
@@ -209,6 +226,8 @@ def serve(settings: Settings, network: Network, image: str, files: Path, ready: 
         machines = _open(settings, network, image, files, sockets)
         log(f"{settings.name}: {settings.endpoint}, network {settings.network}, machines see {network.gateway}")
         ready(settings)
+        schedules.start(settings.endpoint)
+        costs.start()
         threading.Thread(target=warm_up, args=(settings.port,), name="warm-up", daemon=True).start()
         machines.watch()
     finally:

@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ACCESS_KEY = "LOCALCLOUDACCESSKEY0"
 SECRET_KEY = "local-cloud-only-no-real-secret"  # noqa: S105
 REGION = "us-east-1"
+#: The account that everybody is in; moto's own.
+ACCOUNT = "123456789012"
 
 
 class CloudError(Exception):

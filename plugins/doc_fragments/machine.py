@@ -116,7 +116,8 @@ options:
     default: false
   lease:
     description:
-      - How long the machine may live, for example V(12h). The tag C(lightsout:expires) is set at creation only.
+      - How long the machine may live, for example V(12h). The tag C(lightsout:expires) is set when it is created, and
+        when it is started again.
     type: str
   tags:
     description:

@@ -16,6 +16,7 @@ try:
 except ImportError:  # AnsibleAWSModule says it when the module starts
     create_loader = None
 
+from ansible_collections.lightsout.aws.plugins.module_utils.budgets import EMAIL, MOST_EMAILS
 from ansible_collections.lightsout.aws.plugins.module_utils.images import IMAGES, is_ami_id, login_user_of
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import parse_lease, project_problem
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import LightsoutError, did_you_mean
@@ -198,6 +199,43 @@ def machine_problems(machine: dict[str, Any]) -> list[str]:
             "ec2_machine_policy_document is given too: a machine has one profile, so use one or the other."
         )
     return problems
+
+
+def budget_problems(budget: dict[str, Any]) -> list[str]:
+    """What is wrong with the budget's settings by themselves."""
+    problems = []
+    limit, emails = budget["limit"], budget["emails"]
+    if not is_amount(limit):
+        problems.append(f"cost_guard_monthly_limit is '{limit}': give USD a month, such as 50, or 0 for no budget.")
+    if len(emails) > MOST_EMAILS:
+        problems.append(f"cost_guard_email holds {len(emails)} addresses: AWS tells at most {MOST_EMAILS}.")
+    problems += [
+        f"cost_guard_email is '{email}', which is no e-mail address: they look like 'ada@example.org'."
+        for email in emails
+        if not EMAIL.fullmatch(email)
+    ]
+    return problems
+
+
+def is_amount(limit: str | None) -> bool:
+    """Whether it is an amount of money, or nothing."""
+    return limit is None or bool(re.fullmatch(r"\d{1,9}(\.\d*)?", str(limit).strip()))
+
+
+def missing_budget_problems(budget: dict[str, Any], project: str) -> list[str]:
+    """What is to be said so that a budget can be made."""
+    if budget["limit"] is None:
+        return [
+            f"cost_guard_monthly_limit is empty and the account has no budget lightsout-{project}: say what a month "
+            "may cost and who is told, for example `-e cost_guard_monthly_limit=50 -e cost_guard_email=you@example.org`"
+            "; or, if nobody shall be told, `-e cost_guard_monthly_limit=0`."
+        ]
+    if not budget["emails"] and not budget["alerts"]:
+        return [
+            f"cost_guard_email is empty, so that nobody would be told when USD {budget['limit']:g} are spent: give an "
+            "address, for example `-e cost_guard_email=you@example.org`."
+        ]
+    return []
 
 
 def login_user(image: str, ami_name: str, given: str | None) -> str:

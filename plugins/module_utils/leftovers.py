@@ -19,33 +19,37 @@ class Leftover:
 
     Attributes:
         why: the reason, for people.
-        since: when it was made; None for kinds of which AWS does not say it.
     """
 
     resource: Resource
     why: str
-    since: datetime.datetime | None
 
     @property
     def month(self) -> float:
-        """What it costs in a month, in USD."""
-        return KINDS[self.resource.kind].month(self.resource)
+        """What it costs in a month, in USD; nothing where nobody knows."""
+        return KINDS[self.resource.kind].month(self.resource) or 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """For a module's result."""
-        return {
-            **self.resource.as_dict(),
-            "why": self.why,
-            "since": self.since.strftime("%Y-%m-%d") if self.since else "",
-            "usd_month": round(self.month, 2),
-        }
+        return {**described(self.resource), "why": self.why}
+
+
+def described(resource: Resource) -> dict[str, Any]:
+    """A thing for a module's result, with its age and its cost."""
+    since, cost = born(resource), KINDS[resource.kind].month(resource)
+    return {
+        **resource.as_dict(),
+        "since": since.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if since else None,
+        "cost_month": None if cost is None else round(cost, 2),
+    }
 
 
 def born(resource: Resource) -> datetime.datetime | None:
     """When it was made, None when AWS does not say."""
     member = KINDS[resource.kind].born
     when = resource.raw.get(member) if member else None
-    return datetime.datetime.fromisoformat(when) if isinstance(when, str) else when
+    when = datetime.datetime.fromisoformat(when) if isinstance(when, str) else when
+    return when.replace(tzinfo=datetime.UTC) if when and not when.tzinfo else when
 
 
 def leftovers(
@@ -77,5 +81,5 @@ def leftovers(
         for resource in mine:
             why = KINDS[resource.kind].unused(resource, mine) if alive else "its project has no machine any more"
             if why and not resource.leaving and resource.key not in recent:
-                left.append(Leftover(resource, why, dates[resource.key]))
+                left.append(Leftover(resource, why))
     return left, sorted(set(young))

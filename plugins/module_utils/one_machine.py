@@ -195,6 +195,8 @@ class Machine:
         if problems:
             raise LightsoutError(" ".join(problems))
         changes = differences(seen, wanted)
+        if "state" in changes and wanted.state == "running" and self.params["lease"]:
+            self.renew(seen["tags"], changes)
         if self.check_mode:
             return machine, changes
         instance_id = machine["InstanceId"]
@@ -206,6 +208,13 @@ class Machine:
         return (
             self.describe(instance_id) if changes or seen["state"] != machine["State"]["Name"] else machine
         ), changes
+
+    def renew(self, now: dict[str, str], changes: dict[str, Any]) -> None:
+        """A machine that starts begins a new lease, unless the one that it has lasts longer."""
+        end = expires_at(self.params["lease"])
+        if end > now.get(TAG_EXPIRES, ""):
+            is_, shall = changes.get("tags", ({}, {}))
+            changes["tags"] = ({**is_, TAG_EXPIRES: now.get(TAG_EXPIRES)}, {**shall, TAG_EXPIRES: end})
 
     def settle(self, instance_id: str, state: str) -> None:
         """A machine between two states takes no orders: wait for the one it is going to."""

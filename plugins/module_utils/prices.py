@@ -96,6 +96,30 @@ ON_DEMAND = {
 
 
 @dataclass(frozen=True)
+class Prices:
+    """Prices of one region on one day.
+
+    Attributes:
+        region: whose they are.
+        as_of: the day, ISO 8601.
+        listed: they come from AWS's price list, not from the table in this file.
+        on_demand: USD per hour by type.
+        gp3_gib_month: USD for a GiB of gp3 and a month.
+        whole: every type of the region is in it; one that is not has no price.
+    """
+
+    region: str
+    as_of: str
+    listed: bool
+    on_demand: dict[str, float]
+    gp3_gib_month: float
+    whole: bool = False
+
+
+TABLE = Prices(REGION, AS_OF, False, ON_DEMAND, GP3_GIB_MONTH, whole=True)
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What one machine costs, or several together, in USD.
 
@@ -104,12 +128,14 @@ class Estimate:
         disk_month: its disk, running or stopped.
         address_hour: its public address while it runs.
         spot: True when ``compute_hour`` is a spot price that AWS quoted.
+        source: where the others come from.
     """
 
     compute_hour: float | None
     disk_month: float
     address_hour: float
     spot: bool = False
+    source: Prices = TABLE
 
     @property
     def hour(self) -> float | None:
@@ -130,8 +156,9 @@ class Estimate:
             return None if self.hour is None else round(self.hour * hours, digits)
 
         return {
-            "as_of": AS_OF,
-            "region": REGION,
+            "as_of": self.source.as_of,
+            "region": self.source.region,
+            "listed": self.source.listed,
             "currency": "USD",
             "purchase": "spot" if self.spot else "on demand",
             "compute_hour": self.compute_hour,
@@ -145,7 +172,12 @@ class Estimate:
 
 
 def estimate(
-    instance_type: str | None, disk_gib: int, public_ip: bool = True, spot_hour: float | None = None, count: int = 1
+    instance_type: str | None,
+    disk_gib: int,
+    public_ip: bool = True,
+    spot_hour: float | None = None,
+    count: int = 1,
+    source: Prices = TABLE,
 ) -> Estimate:
     """The cost of a machine, or of several that are alike.
 
@@ -155,13 +187,15 @@ def estimate(
         public_ip: whether it has a public IPv4 address.
         spot_hour: the spot price that AWS quotes, in USD per hour, when it is a spot machine.
         count: how many machines; ``disk_gib`` is that of all of them.
+        source: the prices to reckon with.
     """
-    compute = spot_hour if spot_hour is not None else ON_DEMAND.get(instance_type or "")
+    compute = spot_hour if spot_hour is not None else source.on_demand.get(instance_type or "")
     return Estimate(
         None if compute is None else compute * count,
-        disk_gib * GP3_GIB_MONTH,
+        disk_gib * source.gp3_gib_month,
         IPV4_HOUR * count if public_ip else 0.0,
         spot=spot_hour is not None,
+        source=source,
     )
 
 

@@ -18,6 +18,7 @@ from ansible_collections.lightsout.aws.plugins.module_utils.prices import (
     GP3_GIB_MONTH,
     HOURS_PER_MONTH,
     IPV4_HOUR,
+    ON_DEMAND,
     SNAPSHOT_GIB_MONTH,
 )
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import error_code
@@ -105,7 +106,7 @@ class Kind:
         alive: a project that has one of these is in use.
         unused: why one is of no use to a project that is in use, told from all that was found; empty when it is of use.
         born: the member of AWS's description that says since when there is one.
-        month: USD that one costs in a month in which nothing runs.
+        month: USD that one costs in a month at list prices, as it is now; None where nobody knows.
     """
 
     title: str
@@ -116,7 +117,7 @@ class Kind:
     alive: bool = False
     unused: Callable[[Resource, list[Resource]], str] = lambda _resource, _found: ""
     born: str | None = None
-    month: Callable[[Resource], float] = lambda _resource: 0.0
+    month: Callable[[Resource], float | None] = lambda _resource: 0.0
 
     @property
     def plural(self) -> str:
@@ -205,6 +206,40 @@ def tagged_in_iam(kind: str, operation: str, items: str, name_key: str, get: str
     return find
 
 
+def find_schedule_groups(scope: Scope) -> list[Resource]:
+    """Groups of schedules; the schedules in them cannot carry tags, and go with them."""
+    client = scope.client("scheduler")
+    prefix = "lightsout-" if scope.project is None else f"lightsout-{scope.project}"
+    found = pages(client, "list_schedule_groups", "ScheduleGroups", NamePrefix=prefix)
+    asked = at_once(
+        {one["Name"]: lambda one=one: client.list_tags_for_resource(ResourceArn=one["Arn"])["Tags"] for one in found}
+    )
+    resources = []
+    for one in found:
+        name, answer = one["Name"], asked[one["Name"]]
+        if isinstance(answer, Exception):
+            if error_code(answer) == "ResourceNotFoundException":
+                continue  # deleted between the two questions
+            raise answer
+        tags = tags_as_dict(answer)
+        if scope.covers(tags):
+            state = one.get("State", "")
+            resources.append(
+                Resource(
+                    kind="schedule_group",
+                    id=name,
+                    name=name,
+                    project=tags[TAG_PROJECT],
+                    region=scope.region,
+                    state=state,
+                    leaving=state == "DELETING",
+                    tags=tags,
+                    raw=one,
+                )
+            )
+    return resources
+
+
 def _delete_in_ec2(operation: str, key: str, many: bool = False) -> Callable[[Any, Resource], Any]:
     """The deletion of one of EC2's kinds by its id."""
     return lambda ec2, resource: getattr(ec2, operation)(**{key: [resource.id] if many else resource.id})
@@ -232,6 +267,13 @@ def _delete_role(iam, resource: Resource) -> None:
     for policy in pages(iam, "list_role_policies", "PolicyNames", RoleName=name):
         iam.delete_role_policy(RoleName=name, PolicyName=policy)
     iam.delete_role(RoleName=name)
+
+
+def _running(resource: Resource) -> float | None:
+    if resource.state != "running":
+        return 0.0
+    hourly = ON_DEMAND.get(resource.raw.get("InstanceType", ""))
+    return None if hourly is None else hourly * HOURS_PER_MONTH
 
 
 def _free(why: str) -> Callable[[Resource, list[Resource]], str]:
@@ -280,6 +322,7 @@ KINDS: dict[str, Kind] = {
         after=("spot_request",),
         alive=True,
         born="LaunchTime",
+        month=_running,
     ),
     "address": Kind(
         "address",
@@ -374,12 +417,20 @@ KINDS: dict[str, Kind] = {
         after=("instance",),
         born="CreateDate",
     ),
+    # The deadlines of machines go after the machines: what could not be deleted shall at least be stopped.
+    "schedule_group": Kind(
+        "group of schedules",
+        "scheduler",
+        find_schedule_groups,
+        lambda scheduler, resource: scheduler.delete_schedule_group(Name=resource.id),
+        after=("instance",),
+    ),
     "role": Kind(
         "role",
         "iam",
         tagged_in_iam("role", "list_roles", "Roles", "RoleName", "get_role"),
         _delete_role,
-        after=("instance_profile",),
+        after=("instance_profile", "schedule_group"),
         born="CreateDate",
     ),
 }

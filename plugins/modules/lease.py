@@ -68,6 +68,10 @@ machines:
     name: {description: Its name., type: str, returned: always, sample: lightsout-rerank-machine-1}
     id: {description: Its instance id., type: str, returned: always, sample: i-0123456789abcdef0}
     state: {description: AWS's name of its state., type: str, returned: always, sample: running}
+    spot_once:
+      description: It is a spot machine that can only be terminated, not stopped.
+      type: bool
+      returned: always
     before:
       description: When its lease ended until now; empty without one.
       type: str
@@ -126,10 +130,15 @@ def renewal(
     tagged = [resource for resource in living if resource.kind != "instance" and TAG_EXPIRES in resource.tags]
     ours = [*machines, *tagged] if machines else []
     close = all(is_close(resource.tags.get(TAG_EXPIRES, ""), until, length) for resource in ours)
+    once = {
+        request.raw.get("InstanceId")
+        for request in resources
+        if request.kind == "spot_request" and request.raw.get("Type") == "one-time"
+    }
     shown = []
     for machine in sorted(machines, key=lambda machine: machine.name):
         before = machine.tags.get(TAG_EXPIRES, "")
-        named = {"name": machine.name, "id": machine.id, "state": machine.state}
+        named = {"name": machine.name, "id": machine.id, "state": machine.state, "spot_once": machine.id in once}
         shown.append({**named, "before": before, "expires": before if close else until})
     return shown, [] if close else [resource.id for resource in ours]
 

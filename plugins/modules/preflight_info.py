@@ -51,6 +51,66 @@ options:
       - Where the project's private key is kept on this computer, or will be. The public key is beside it.
     type: path
     required: true
+  budget:
+    description:
+      - The monthly budget C(lightsout-<project>) that there must be. When not given, nobody asks for one.
+    type: dict
+    suboptions:
+      limit:
+        description:
+          - USD a month. When not given, there must be such a budget already, which stays as it is. V(0) means that none
+            is wanted.
+        type: str
+      emails:
+        description: Who is told.
+        type: list
+        elements: str
+        default: []
+      count:
+        description: Whether all that the account spends is counted, or only what carries the project's tag.
+        type: str
+        choices: [account, project]
+        default: account
+      alerts:
+        description: When somebody is told, as the option O(lightsout.aws.budgets_budget#module:alerts).
+        type: list
+        elements: dict
+  deadline:
+    description:
+      - Whether there must be a schedule that stops the machine at the end of its lease.
+    type: bool
+    default: false
+  needs:
+    description:
+      - What a machine must have at least. The plan then holds a table of the types that have it, cheapest first.
+    type: dict
+    suboptions:
+      gpu_memory:
+        description: GB of memory of one GPU, as it is sold.
+        type: float
+      gpus:
+        description: GPUs. One, when O(needs.gpu_memory) is given.
+        type: int
+      vcpus:
+        description: vCPUs.
+        type: int
+      memory:
+        description: GiB of memory.
+        type: float
+      architecture:
+        description: The kind of processor.
+        type: str
+        choices: [x86_64, arm64]
+        default: x86_64
+  alternatives:
+    description:
+      - Whether to look for cheaper types that have all that the chosen one has.
+    type: bool
+    default: false
+  price_cache:
+    description:
+      - A file on this computer in which prices are remembered for a week. Empty for none.
+    type: path
   complete:
     description:
       - Whether to look up everything that a reader may want to know, also for a machine that exists already.
@@ -198,8 +258,8 @@ plan:
     changes:
       description:
         - What differs, by thing. Empty when everything is as it should be.
-        - The keys are C(key_file), C(key_pair), C(security_group), C(instance_profile), C(placement_group) and
-          C(machine); for several machines C(machines), which holds the names of those that differ.
+        - The keys are C(budget), C(key_file), C(key_pair), C(security_group), C(instance_profile), C(placement_group),
+          C(deadline) and C(machine); for several machines C(machines), which holds the names of those that differ.
         - Values say what would be done, C(create) or what differs.
       type: dict
       returned: always
@@ -245,6 +305,7 @@ plan:
     key: {description: The key pair's name and files., type: dict, returned: always}
     instance_profile: {description: The name of the instance profile., type: str, returned: always}
     iam_path: {description: The path for roles and profiles of this region., type: str, returned: always}
+    budget: {description: The budget as it is; empty when there is none or nobody asks., type: dict, returned: always}
     quota: {description: The vCPUs that the account may run of this family., type: dict, returned: always}
     prices:
       description: Estimated prices of all machines together, with the date and region of the list they come from.
@@ -262,6 +323,18 @@ plan:
         day: {description: For a day., type: float, returned: always}
         month: {description: For 730 hours., type: float, returned: always}
         stopped_month: {description: For a month in which all are stopped., type: float, returned: always}
+    choices:
+      description:
+        - The types that meet the need, cheapest first, each with C(type), C(vcpus), C(memory), C(gpu), C(gpus),
+          C(gpu_memory), and C(price), C(spot) and C(price_per_gpu) in USD per hour. Empty when nobody asked.
+      type: list
+      elements: dict
+      returned: always
+    credits:
+      description: The state of the account's plan, as AWS tells it; empty where it does not.
+      type: dict
+      returned: always
+      sample: {plan: FREE, status: ACTIVE, left: 87.1, until: '2027-01-15'}
     lines: {description: The plan for people., type: list, elements: str, returned: always}
 problems:
   description: What is wrong with the settings, a sentence each.
@@ -270,6 +343,7 @@ problems:
   elements: str
 """
 
+import datetime
 import ipaddress
 import json
 from pathlib import Path
@@ -278,7 +352,7 @@ from urllib.parse import unquote
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.lightsout.aws.plugins.module_utils import checks
+from ansible_collections.lightsout.aws.plugins.module_utils import budgets, checks, choices, schedules
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once, pages
 from ansible_collections.lightsout.aws.plugins.module_utils.images import IMAGES, architecture_of, is_ami_id
 from ansible_collections.lightsout.aws.plugins.module_utils.machines import (
@@ -304,7 +378,8 @@ from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
     tags_as_dict,
     tags_to_set,
 )
-from ansible_collections.lightsout.aws.plugins.module_utils.prices import AS_OF, REGION, estimate
+from ansible_collections.lightsout.aws.plugins.module_utils.price_list import PriceList, endpoint_region
+from ansible_collections.lightsout.aws.plugins.module_utils.prices import Prices, estimate
 from ansible_collections.lightsout.aws.plugins.module_utils.quotas import quota_of
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import (
     LightsoutError,
@@ -321,6 +396,9 @@ EVERYTHING = "-1 None-None"
 #: What people are told of the rule by which a security group admits itself.
 AMONG_THEMSELVES = "all ports between the machines"
 
+#: A table longer than this helps nobody to choose.
+CHOICES = 12
+
 #: How long the address service may take, in seconds.
 CHECKIP_TIMEOUT = 5
 
@@ -335,6 +413,7 @@ class Preflight:
     def __init__(self, module) -> None:
         self.params: dict[str, Any] = module.params
         self.machine: dict[str, Any] | None = module.params["machine"]
+        self.budget: dict[str, Any] | None = module.params["budget"]
         self.client = Clients(module)
         self.region: str = module.region or ""
         self.project: str = module.params["project"]
@@ -373,8 +452,11 @@ class Preflight:
             },
             "instance_profile": None,
             "iam_path": iam_path(self.region),
+            "budget": {},
             "quota": {},
             "prices": {},
+            "choices": [],
+            "credits": {},
             "lines": [],
         }
 
@@ -410,11 +492,17 @@ class Preflight:
                     f"ec2_machine_name is '{name}', but ec2_machine_count is {self.count}: several machines are named "
                     f"{self.names[0]} to {self.names[-1]}; leave one of the two out."
                 )
+        if self.budget:
+            self.problems += checks.budget_problems(self.budget)
+            if self.budget["limit"] is not None and checks.is_amount(self.budget["limit"]):
+                self.budget["limit"] = float(self.budget["limit"])
 
     def look(self) -> None:
         """The settings against AWS, in two rounds: what there is, and what a new machine would need."""
         complete = self.params["complete"]
         calls = {"caller": lambda: self.client("sts").get_caller_identity()} if complete or not self.machine else {}
+        if self.budget and self.budget["limit"] != 0:
+            calls["budget"] = self.find_budget
         if self.machine:
             calls |= self.calls_for_what_there_is()
             if complete:
@@ -423,6 +511,7 @@ class Preflight:
         if answers is None:
             return
         self.read_caller(answers.get("caller"))
+        self.read_budget(answers)
         if not self.machine:
             return
         self.read_access(answers)
@@ -434,6 +523,7 @@ class Preflight:
         self.read_placement(answers)
         if not isinstance(answers["machines"], Exception):
             self.read_machines(machines)
+            self.read_deadlines(answers)
         if not complete and self.changes:
             more = self.ask({key: call for key, call in self.calls_for_a_new_machine().items() if key not in answers})
             if more is None:
@@ -489,6 +579,8 @@ class Preflight:
             calls["placement_group"] = lambda: ec2.describe_placement_groups(
                 Filters=[{"Name": "group-name", "Values": [resource_name(self.project, "group")]}]
             )["PlacementGroups"]
+        if self.params["deadline"]:
+            calls |= {f"deadline of {name}": lambda name=name: self.find_deadline(name) for name in self.names}
         if checks.AUTO in self.cidrs:
             calls["own_address"] = self.own_address
         if self.machine["instance_profile"]:
@@ -514,7 +606,12 @@ class Preflight:
             "image": self.find_image,
             "subnets": self.find_subnets,
             "quota": self.find_quota,
+            "prices": lambda: self.price_list.of(wanted),
         }
+        if self.params["complete"]:
+            calls["credits"] = self.find_credits
+        if self.params["needs"] or (self.params["alternatives"] and self.params["complete"]):
+            calls["choices"] = self.find_choices
         if machine["spot"]:
             calls["spot_price"] = self.find_spot_price
         return calls
@@ -524,6 +621,16 @@ class Preflight:
         return self.client("ec2").describe_instance_types(InstanceTypes=[self.machine["instance_type"]])[
             "InstanceTypes"
         ]
+
+    def find_deadline(self, name: str) -> dict[str, Any] | None:
+        """The schedule by which AWS stops a machine at the end of its lease."""
+        scheduler, group = self.client("scheduler"), resource_name(self.project, "")[:-1]
+        return schedules.find(scheduler, group, schedules.deadline_name(name))
+
+    def find_budget(self) -> budgets.Budget | None:
+        """The project's budget; budgets belong to the account, which must be known first."""
+        account = self.client("sts").get_caller_identity()["Account"]
+        return budgets.observe(self.client("budgets", budgets.REGION), account, f"lightsout-{self.project}")
 
     def own_address(self) -> str:
         """The address that AWS sees us come from, as a network of one."""
@@ -599,6 +706,62 @@ class Preflight:
             return {"family": family, "code": code, "vcpus": None}
         return {"family": family, "code": code, "vcpus": int(answer["Quota"]["Value"])}
 
+    @property
+    def price_list(self) -> PriceList:
+        """AWS's price list of the region, or what stands in for it."""
+        client = self.client("pricing", endpoint_region(self.region), attempts=2, read_timeout=20)
+        return PriceList(client, self.region, self.params["price_cache"], client.meta.endpoint_url)
+
+    def find_credits(self) -> dict[str, Any]:
+        """The account's plan and credits. Not everyone may ask, and nothing depends on the answer."""
+        try:
+            state = self.client("freetier", "us-east-1", attempts=1, read_timeout=5).get_account_plan_state()
+        except Exception:
+            return {}
+        left, until = state.get("accountPlanRemainingCredits"), state.get("accountPlanExpirationDate")
+        return {
+            "plan": state["accountPlanType"],
+            "status": state["accountPlanStatus"],
+            "left": left["amount"] if left else None,
+            "until": until.date().isoformat() if until else None,
+        }
+
+    def find_choices(self) -> list[dict[str, Any]]:
+        """The types that meet the need, or do what the chosen one does for less."""
+        ec2, needs = self.client("ec2"), self.params["needs"]
+        if not needs:
+            chosen = ec2.describe_instance_types(InstanceTypes=[self.machine["instance_type"]])["InstanceTypes"][0]
+            has = choices.facts(chosen)
+            needs = {key: has[key] for key in choices.NEEDS} | {"architecture": facts_of(chosen)["architectures"][0]}
+        answers = at_once(
+            {
+                "described": lambda: pages(
+                    ec2, "describe_instance_types", "InstanceTypes", Filters=choices.filters(needs)
+                ),
+                "offered": self.offered_types,
+                "prices": self.price_list.all,
+            }
+        )
+        for answer in answers.values():
+            if isinstance(answer, Exception):
+                raise answer
+        offered = set(answers["offered"]) or None
+        rows = choices.table(answers["described"], offered, needs, answers["prices"].on_demand)
+        if not self.params["needs"]:
+            limit = answers["prices"].on_demand.get(self.machine["instance_type"])
+            rows = [row for row in rows if row["price"] is not None and limit is not None and row["price"] < limit]
+        rows = rows[:CHOICES]
+        history = (
+            ec2.describe_spot_price_history(
+                InstanceTypes=[row["type"] for row in rows],
+                ProductDescriptions=["Linux/UNIX"],
+                StartTime=datetime.datetime.now(datetime.UTC),
+            )["SpotPriceHistory"]
+            if rows
+            else []
+        )
+        return choices.with_spot(rows, history)
+
     def find_spot_price(self) -> float | None:
         """Today's lowest spot price of the region's zones, USD per hour."""
         history = self.client("ec2").describe_spot_price_history(
@@ -636,6 +799,41 @@ class Preflight:
     def read_caller(self, answer: Any) -> None:
         if answer and not self.failed(answer, "find out who you are"):
             self.plan |= {"account": answer["Account"], "caller": answer["Arn"]}
+
+    def read_budget(self, answers: dict[str, Any]) -> None:
+        """Whether somebody will be told before the money is gone."""
+        if "budget" not in answers or any("cost_guard_" in problem for problem in self.problems):
+            return
+        now, wish = answers["budget"], self.budget
+        if isinstance(now, Exception):
+            self.problems.append(
+                f"{explain(now, 'look for a budget')} Without one, a forgotten machine is noticed with the bill; if "
+                "you do want none, say so: -e cost_guard_monthly_limit=0"
+            )
+            return
+        alerts = budgets.wanted_alerts(wish["emails"], wish["alerts"])
+        project = self.project if wish["count"] == "project" else None
+        if now is None:
+            self.problems += checks.missing_budget_problems(wish, self.project)
+            self.changes["budget"] = "create"
+            return
+        self.plan["budget"] = now.as_dict()
+        changes = budgets.differences(now, wish["limit"], project, alerts)
+        if changes:
+            self.changes["budget"] = {key: list(change) for key, change in changes.items()}
+
+    def read_deadlines(self, answers: dict[str, Any]) -> None:
+        """Whether AWS will stop each machine at the end of its lease."""
+        now = datetime.datetime.now(datetime.UTC)
+        machines = {machine["name"]: machine for machine in self.plan["machines"]}
+        changes = self.changes_of_machines()
+        for name in self.names if self.params["deadline"] else []:
+            deadline, change, machine = answers[f"deadline of {name}"], changes.get(name), machines.get(name)
+            if self.failed(deadline, f"look for the deadline of {name}"):
+                continue
+            starts = change == "create" or (isinstance(change, dict) and "state" in change)
+            if starts or (machine and not schedules.deadline_is_right(deadline, machine, now)):
+                self.changes["deadline"] = "set" if deadline is None else "move"
 
     def read_access(self, answers: dict[str, Any]) -> None:
         """Who may reach the machine, with ``auto`` resolved."""
@@ -973,7 +1171,13 @@ class Preflight:
         size = sum(max(machine["volume_size"], sizes.get(name, 0)) for name in self.names)
         quoted = spot if isinstance(spot, float) else None
         known = machine["instance_type"] if not machine["spot"] else None
-        self.plan["prices"] = estimate(known, size, machine["public_ip"], quoted, self.count).as_dict()
+        listed = answers.get("prices")
+        source = listed if isinstance(listed, Prices) else self.price_list.known()
+        self.plan["prices"] = estimate(known, size, machine["public_ip"], quoted, self.count, source).as_dict()
+        self.plan["credits"] = answers.get("credits") or {}
+        found = answers.get("choices", [])
+        if not self.failed(found, "look for types that meet the need"):
+            self.plan["choices"] = found
 
     # -- for people -----------------------------------------------------------------------------------------------
     def tell(self) -> list[str]:
@@ -1015,10 +1219,12 @@ class Preflight:
             rows.append(
                 ("Lease", f"{self.params['lease']} from creation" + (f", until {now['expires']}" if now else ""))
             )
+            rows += [("Budget", text) for text in self.budget_lines()]
             rows += [
                 ("Price", text)
                 for text in price_lines(plan["prices"], machine["instance_type"], self.region, self.count)
             ]
+            rows += [("Credits", text) for text in credit_lines(plan["credits"])]
             if plan["quota"]:
                 limit = plan["quota"]["vcpus"]
                 said = "unknown (AWS did not tell)" if limit is None else f"{limit} vCPU"
@@ -1032,6 +1238,20 @@ class Preflight:
             lines.append(f"{title if title != before else '':<9}{text}")
             before = title
         return lines
+
+    def budget_lines(self) -> list[str]:
+        """What watches over the money."""
+        if not self.budget:
+            return []
+        if self.budget["limit"] == 0:
+            return ["none, as cost_guard_monthly_limit is 0: nobody is told before the bill comes"]
+        now = self.plan["budget"]
+        limit = self.budget["limit"] if self.budget["limit"] is not None else now.get("limit")
+        counts = f"project {self.project}" if self.budget["count"] == "project" else "the whole account"
+        told = self.budget["emails"] or sorted({one for alert in now.get("alerts", []) for one in alert["emails"]})
+        spent = f", {now['spent']:.2f} spent so far" if now.get("spent") is not None else ""
+        limit_text = "unknown" if limit is None else f"USD {limit:.2f} a month for {counts}{spent}"
+        return [f"{limit_text}; alerts to {', '.join(told) or 'nobody'}"]
 
 
 def local_public_key(private: Path, public: Path) -> str:
@@ -1097,14 +1317,16 @@ def price_lines(prices: dict[str, Any], instance_type: str, region: str, count: 
         stopped = f"stopped, it still costs USD {prices['stopped_month']:.2f} a month for its disk"
     else:
         stopped = f"stopped, they still cost USD {prices['stopped_month']:.2f} a month for their disks"
-    elsewhere = "" if region == REGION else f"; {region} differs"
+    elsewhere = "" if region == prices["region"] else f"; {region} differs"
     if prices["hour"] is None:
         return [
             f"unknown: {instance_type} ({prices['purchase']}) is not in our list; disk and address come to "
             f"USD {prices['disk_month']:.2f} a month and {prices['address_hour']:.3f} an hour",
             stopped,
         ]
-    listed = f"list prices for {REGION}, {AS_OF}, no tax"
+    listed = f"list prices for {prices['region']}, {prices['as_of']}, no tax"
+    if not prices["listed"]:
+        listed += "; from our own table, not from AWS"
     source = "AWS's spot price now" if prices["purchase"] == "spot" else listed
     return [
         f"USD {prices['hour']:.4g} an hour, {prices['day']:.2f} a day, {prices['month']:.2f} a month"
@@ -1113,15 +1335,25 @@ def price_lines(prices: dict[str, Any], instance_type: str, region: str, count: 
     ]
 
 
+def credit_lines(plan: dict[str, Any]) -> list[str]:
+    """What AWS gives for free, where it says so."""
+    if plan.get("left") is None:
+        return []
+    until = f", until {plan['until']}" if plan["until"] else ""
+    return [f"USD {plan['left']:.2f} left of the {plan['plan'].lower()} plan{until}"]
+
+
 def todo(changes: dict[str, Any]) -> list[str]:
     """What the next run of provision would do, a line each."""
     titles = {
+        "budget": "budget",
         "key_file": "key file on this computer",
         "key_pair": "key pair",
         "security_group": "security group",
         "instance_profile": "role and instance profile",
         "placement_group": "placement group",
         "machine": "machine",
+        "deadline": "deadline at which AWS stops it",
     }
     lines = []
     for key, title in titles.items():
@@ -1188,6 +1420,28 @@ def main() -> None:
             "checkip_url": {"default": "https://checkip.amazonaws.com"},
             "inventory_region": {},
             "private_key_file": {"type": "path", "required": True, "no_log": False},
+            "budget": {
+                "type": "dict",
+                "options": {
+                    "limit": {},
+                    "emails": {"type": "list", "elements": "str", "default": []},
+                    "count": {"choices": ["account", "project"], "default": "account"},
+                    "alerts": {"type": "list", "elements": "dict"},
+                },
+            },
+            "deadline": {"type": "bool", "default": False},
+            "needs": {
+                "type": "dict",
+                "options": {
+                    "gpu_memory": {"type": "float"},
+                    "gpus": {"type": "int"},
+                    "vcpus": {"type": "int"},
+                    "memory": {"type": "float"},
+                    "architecture": {"choices": ["x86_64", "arm64"], "default": "x86_64"},
+                },
+            },
+            "alternatives": {"type": "bool", "default": False},
+            "price_cache": {"type": "path"},
             "complete": {"type": "bool", "default": True},
             "machine": {"type": "dict", "options": machine},
         },

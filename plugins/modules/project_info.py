@@ -35,6 +35,7 @@ options:
       - placement_group
       - key_pair
       - instance_profile
+      - schedule_group
       - role
   all_regions:
     description:
@@ -90,8 +91,12 @@ resources:
     region: {description: Where it is., type: str, returned: always, sample: us-east-1}
     state: {description: AWS's name of its state, may be empty., type: str, returned: always, sample: in-use}
     tags: {description: All its tags., type: dict, returned: always}
+    since: {description: Since when it exists; null where AWS does not say., type: str, returned: always}
+    cost_month: {description: USD a month at list prices; null where nobody knows., type: float, returned: always}
 machines:
-  description: The machines among them, with addresses and prices, as M(lightsout.aws.ec2_machine) returns them.
+  description:
+    - The machines among them, with addresses and prices, as M(lightsout.aws.ec2_machine) returns them.
+    - C(spent) is USD since a running one was started, at list prices.
   returned: always
   type: list
   elements: dict
@@ -114,11 +119,13 @@ regions:
   sample: [us-east-1]
 """
 
+import datetime
 from collections import Counter
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.lightsout.aws.plugins.module_utils import checks
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients
+from ansible_collections.lightsout.aws.plugins.module_utils.leftovers import described
 from ansible_collections.lightsout.aws.plugins.module_utils.machines import summary
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import by_number
 from ansible_collections.lightsout.aws.plugins.module_utils.resources import (
@@ -137,8 +144,21 @@ def machines(resources: list[Resource]) -> list[dict]:
         if resource.kind == "volume":
             for attachment in resource.raw.get("Attachments", []):
                 disks[attachment["InstanceId"]] += resource.raw["Size"]
-    found = [{**summary(r.raw, disks[r.id]), "region": r.region} for r in resources if r.kind == "instance"]
+    found = [
+        {**machine, "region": r.region, "spent": spent(machine)}
+        for r in resources
+        if r.kind == "instance" and (machine := summary(r.raw, disks[r.id]))
+    ]
     return sorted(found, key=lambda m: (m["project"], m["region"], by_number(m["name"])))
+
+
+def spent(machine: dict) -> float | None:
+    """USD since a running machine was started, at list prices; None for one that does not run or has no known price."""
+    if machine["state"] != "running" or machine["price"]["hour"] is None:
+        return None
+    since = datetime.datetime.fromisoformat(machine["launched"])
+    hours = (datetime.datetime.now(datetime.UTC) - since).total_seconds() / 3600
+    return round(machine["price"]["hour"] * max(hours, 0.0), 4)
 
 
 def main() -> None:
@@ -175,7 +195,7 @@ def main() -> None:
     }
     module.exit_json(
         changed=False,
-        resources=[resource.as_dict() for resource in resources],
+        resources=[described(resource) for resource in resources],
         machines=machines(resources),
         projects=dict(Counter(resource.project for resource in resources)),
         regions=regions,

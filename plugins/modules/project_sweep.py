@@ -83,9 +83,7 @@ leftovers:
   elements: dict
   contains:
     why: {description: Why it is of no use., type: str, returned: always, sample: no machine has it}
-    since: {description: The day on which it was made, empty where AWS does not say., type: str, returned: always}
-    usd_month: {description: What it costs in a month at list prices., type: float, returned: always, sample: 2.4}
-usd_month:
+cost_month:
   description: What all of it costs in a month, in USD at list prices of us-east-1.
   returned: always
   type: float
@@ -185,7 +183,7 @@ def main() -> None:
     left, young = leftovers([one for one in found if one.region not in blind], now, min_age)
     result = {
         "leftovers": [one.as_dict() for one in left],
-        "usd_month": round(sum(one.month for one in left), 2),
+        "cost_month": round(sum(one.month for one in left), 2),
         "young": young,
         "unlisted": unlisted,
         "regions": regions,

@@ -34,6 +34,7 @@ options:
       - placement_group
       - key_pair
       - instance_profile
+      - schedule_group
       - role
     default: []
   wait_timeout:

@@ -26,7 +26,7 @@ PASSWORD = "long-and-unmistakable-password-4711"
 LIVE = ("pending", "running", "stopping", "stopped")
 
 #: How calls begin that only look.
-LOOKS = ("Describe", "Get", "List")
+LOOKS = ("Describe", "Get", "List", "GET ")
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def recorded(endpoint: str) -> Iterator[tuple[str, list[str]]]:
         def relay(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             action = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
-            calls.append(action or parse_qs(body.decode()).get("Action", [self.path])[0])
+            calls.append(action or parse_qs(body.decode()).get("Action", [f"{self.command} {self.path}"])[0])
             upstream = http.client.HTTPConnection(target, timeout=60)
             upstream.request(self.command, self.path, body, {**self.headers, "Connection": "close"})
             answer = upstream.getresponse()

@@ -51,7 +51,13 @@ class TestAgain:
         assert unchanged(lab.watched("provision"))
         # The last two see what the first do not tell: the disk's size, and what a shutdown does.
         looks = ["DescribeKeyPairs", "DescribeSecurityGroups", "DescribeInstances"]
-        assert sorted(lab.calls) == sorted([*looks, "DescribeVolumes", "DescribeInstanceAttribute"])
+        machine = [*looks, "DescribeVolumes", "DescribeInstanceAttribute"]
+        # A budget is asked for with all that hangs on it; who calls must be known first.
+        budget = ["GetCallerIdentity", "DescribeBudget", "DescribeNotificationsForBudget"]
+        budget += ["DescribeBudgetActionsForBudget", "ListTagsForResource"]
+        budget += ["DescribeSubscribersForNotification"] * 4
+        deadline = ["GET /schedules/lightsout-lab-machine-1?groupName=lightsout-lab"]
+        assert sorted(lab.calls) == sorted([*machine, *budget, *deadline])
 
     def test_a_newer_image_launches_nothing(self, lab) -> None:
         (before,) = lab.machines()

@@ -9,29 +9,30 @@ import boto3
 import moto.ec2.models.elastic_ip_addresses as addresses
 import moto.ec2.models.elastic_network_interfaces as interfaces
 import pytest
+from moto.budgets.models import BudgetsBackend
+from moto.budgets.responses import BudgetsResponse
 from moto.ec2.models import EC2Backend
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.instances import Instance
 from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.responses.spot_instances import SpotInstances
 from moto.s3.responses import S3Response
+from moto.scheduler.models import EventBridgeSchedulerBackend
+from moto.scheduler.responses import EventBridgeSchedulerResponse
 from moto.ssm.models import ParameterDict
 
 from localcloud import podman
+from tests.helpers.moto import restored
 
 CHANGED = [addresses, interfaces, interfaces.NetworkInterface, EC2Backend, Ami, Instance, InstanceResponse, S3Response]
+CHANGED += [SpotInstances, BudgetsBackend, BudgetsResponse, EventBridgeSchedulerBackend, EventBridgeSchedulerResponse]
 
 
 @pytest.fixture
 def restored_moto() -> Iterator[None]:
     """Takes back every change to moto's modules and classes."""
-    before = {owner: dict(vars(owner)) for owner in [*CHANGED, ParameterDict]}
-    yield
-    for owner, names in before.items():
-        for name in set(vars(owner)) - set(names):
-            delattr(owner, name)
-        for name, value in names.items():
-            if vars(owner)[name] is not value:
-                setattr(owner, name, value)
+    with restored(*CHANGED, ParameterDict):
+        yield
 
 
 @pytest.fixture(scope="session")

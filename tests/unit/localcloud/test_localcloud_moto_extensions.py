@@ -313,3 +313,8 @@ def test_an_image_of_a_machine_has_its_disk_and_its_snapshot_has_tags(ec2):
     assert snapshot["Tags"] == tags
     assert catalog.offer_of(baked).user == offer.user
     assert code(ec2.create_image, InstanceId=machine, Name="baked") == "InvalidAMIName.Duplicate"
+
+
+def test_a_spot_machine_costs_a_share_of_the_list_price(launch, ec2):
+    found = ec2.describe_spot_price_history(InstanceTypes=["g5.xlarge"])["SpotPriceHistory"]
+    assert {entry["SpotPrice"] for entry in found} == {"0.402400"}

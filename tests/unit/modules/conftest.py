@@ -24,11 +24,14 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2 import ec2_backends
 from moto.ssm.models import Parameter, ssm_backends
 
-from localcloud import placement_groups
+from localcloud import placement_groups, price_list
 from localcloud.moto_extensions import zone_of_launch
 
 UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
 REGION = "us-east-1"
+
+#: Services of the local cloud's own, and how their requests name them.
+PRICES = {"pricing": "AWSPriceListService", "freetier": "AWSFreeTierService"}
 
 
 class Exited(Exception):
@@ -161,7 +164,7 @@ def models_read_once() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def services_loaded() -> None:
     """Let moto import its services now: it would at their first call, and ours come from several threads at once."""
-    for service in ("ec2", "iam", "servicequotas", "ssm", "sts"):
+    for service in ("budgets", "ec2", "iam", "scheduler", "servicequotas", "ssm", "sts"):
         get_backend(service)
 
 
@@ -183,6 +186,11 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     real = BaseClient._make_api_call
 
     def watched(self, operation: str, request: dict) -> Any:
+        # What moto does not have at all would go out into the world.
+        target = PRICES.get(self.meta.service_model.service_name)
+        if target:
+            answer = functools.partial(price_list.answer, f"{target}.{operation}", request, DEFAULT_ACCOUNT_ID)
+            return account.call(operation, request, answer)
         return account.call(operation, request, lambda: real(self, operation, request))
 
     placement_groups.install(zone_of_launch, functools.partial(monkeypatch.setattr, raising=False))

@@ -235,6 +235,28 @@ class TestCapacity:
         assert len(launches(aws)) == 3
 
 
+class TestLease:
+    def test_a_machine_that_starts_begins_a_new_lease_and_a_longer_one_stays(self, aws, run, settings) -> None:
+        def expires() -> str:
+            return {tag["Key"]: tag["Value"] for tag in aws.machines()[0]["Tags"]}["lightsout:expires"]
+
+        run(ec2_machine, **settings)
+        first = expires()
+        run(ec2_machine, project="lab", state="stopped")
+        run(ec2_machine, project="lab", lease="1h")
+        assert expires() == first
+        run(ec2_machine, project="lab", state="stopped")
+        assert run(ec2_machine, check=True, project="lab", lease="2d")["changes"]["tags"][1].keys() == {
+            "lightsout:expires"
+        }
+        assert expires() == first
+        result = run(ec2_machine, project="lab", lease="2d")
+        assert result["machine"]["expires"] == expires() > first
+        assert not run(ec2_machine, project="lab", lease="3d")["changed"], (
+            "it runs already: its lease is renewed by itself"
+        )
+
+
 class TestChange:
     def test_a_larger_disk_grows_and_nothing_else_is_touched(self, aws, run, settings) -> None:
         run(ec2_machine, **settings)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from ansible_collections.lightsout.aws.plugins.modules import ec2_machine, preflight_info
+from ansible_collections.lightsout.aws.plugins.modules import (
+    budgets_budget,
+    ec2_machine,
+    preflight_info,
+    scheduler_schedule,
+)
+from moto.budgets.models import BudgetsBackend
+from moto.budgets.responses import BudgetsResponse
+from moto.scheduler.models import EventBridgeSchedulerBackend
+from moto.scheduler.responses import EventBridgeSchedulerResponse
+
+from localcloud import budgets, schedules
+from tests.helpers.moto import restored
 
 ADDRESS = "203.0.113.7"
 PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIyL5FqHBRtxJWgyXXbCVfmOuyDKUFCVA+1lqnHJWMbh"
@@ -307,3 +319,72 @@ class TestWhatIsThere:
         iam.create_instance_profile(InstanceProfileName="lightsout-lab-machine")
         (problem,) = look(machine_policies=["arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"])["problems"]
         assert "another region" in problem
+
+
+class TestMoney:
+    """A budget before the first machine, and a deadline for each."""
+
+    WISH: ClassVar = {"limit": "50", "emails": ["ada@example.org"]}
+
+    @pytest.fixture(autouse=True)
+    def whole_services(self):
+        owners = (BudgetsBackend, BudgetsResponse, EventBridgeSchedulerBackend, EventBridgeSchedulerResponse)
+        with restored(*owners):
+            budgets.apply()
+            schedules.apply()
+            yield
+
+    def test_without_a_budget_nothing_is_planned_and_all_is_told_at_once(self, look) -> None:
+        result = look(budget={}, machine_instance_type="t3.medum")
+        assert len(result["problems"]) == 2
+        assert "cost_guard_monthly_limit is empty and the account has no budget lightsout-lab" in result["msg"]
+        assert "cost_guard_monthly_limit=0" in result["msg"]
+
+    def test_nobody_to_tell_is_a_problem(self, look) -> None:
+        assert "cost_guard_email is empty" in look(budget={"limit": "50"})["msg"]
+
+    @pytest.mark.parametrize("limit", ["abc", "-1", "1e9", "50 USD"])
+    def test_an_amount_that_is_none_is_told_by_its_variable(self, look, limit) -> None:
+        assert f"cost_guard_monthly_limit is '{limit}'" in look(budget={"limit": limit})["msg"]
+
+    def test_no_budget_is_wanted_when_it_is_said_so_and_nobody_is_asked(self, aws, look) -> None:
+        plan = look(budget={"limit": "0"})["plan"]
+        assert "budget" not in plan["changes"] and "DescribeBudget" not in aws.calls
+        assert any("nobody is told before the bill comes" in line for line in plan["lines"])
+
+    def test_a_budget_is_planned_found_and_compared(self, aws, run, look) -> None:
+        plan = look(budget=self.WISH)["plan"]
+        assert plan["changes"]["budget"] == "create"
+        assert any(
+            "USD 50.00 a month for the whole account; alerts to ada@example.org" in line for line in plan["lines"]
+        )
+        run(budgets_budget, name="lightsout-lab", limit=50, emails=["ada@example.org"])
+        assert "budget" not in look(budget=self.WISH)["plan"]["changes"]
+        assert "budget" not in look(budget={})["plan"]["changes"], "one that is there is enough"
+        assert look(budget={**self.WISH, "limit": "60"})["plan"]["changes"]["budget"] == {"limit": [50.0, 60.0]}
+        assert set(look(budget={**self.WISH, "emails": ["b@example.org"]})["plan"]["changes"]["budget"]) == {"alerts"}
+
+    def test_who_may_not_look_at_budgets_is_told_how_to_go_on(self, aws, look) -> None:
+        aws.refuse("DescribeBudget", "AccessDeniedException", times=9)
+        assert "-e cost_guard_monthly_limit=0" in look(budget=self.WISH)["msg"]
+
+    def test_a_machine_without_a_deadline_is_given_one_and_a_wrong_one_is_moved(self, run, look, made) -> None:
+        def deadline(expression: str, machine: str) -> None:
+            target = {
+                "arn": "arn:aws:scheduler:::aws-sdk:ec2:stopInstances",
+                "role_arn": "arn:aws:iam::123456789012:role/r",
+            }
+            wanted = {"name": "lightsout-lab-machine-1", "group": "lightsout-lab", "expression": expression}
+            run(scheduler_schedule, **wanted, target={**target, "input": {"InstanceIds": [machine]}})
+
+        def change() -> str | None:
+            return look(deadline=True, complete=False)["plan"]["changes"].get("deadline")
+
+        assert change() == "set"
+        right = f"at({made['expires'].removesuffix('Z')})"
+        deadline("at(2030-01-01T00:00:00)", made["id"])
+        assert change() == "move"
+        deadline(right, "i-another")
+        assert change() == "move"
+        deadline(right, made["id"])
+        assert change() is None

@@ -49,6 +49,15 @@ def furnish(aws, project: str) -> None:
     iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=TRUST)
     iam.create_instance_profile(InstanceProfileName=name, Path=path, Tags=ours)
     iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    scheduler = aws.client("scheduler")
+    scheduler.create_schedule_group(Name=f"lightsout-{project}", Tags=ours)
+    scheduler.create_schedule(
+        Name=f"lightsout-{project}-machine-1",
+        GroupName=f"lightsout-{project}",
+        ScheduleExpression="at(2026-11-23T17:00:00)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={"Arn": "arn:aws:scheduler:::aws-sdk:ec2:stopInstances", "RoleArn": f"arn:aws:iam::1:role/{name}"},
+    )
 
 
 def everything(aws) -> dict[str, set[str]]:
@@ -71,6 +80,8 @@ def everything(aws) -> dict[str, set[str]]:
         "group": {g["GroupId"] for g in ec2.describe_security_groups()["SecurityGroups"]},
         "placement": {g["GroupId"] for g in ec2.describe_placement_groups()["PlacementGroups"]},
         "key": {k["KeyPairId"] for k in ec2.describe_key_pairs()["KeyPairs"]},
+        "schedule": {s["Name"] for s in aws.client("scheduler").list_schedules()["Schedules"]},
+        "schedule group": {g["Name"] for g in aws.client("scheduler").list_schedule_groups()["ScheduleGroups"]},
         "role": {r["RoleName"] for r in iam.list_roles()["Roles"]},
         "profile": {p["InstanceProfileName"] for p in iam.list_instance_profiles()["InstanceProfiles"]},
     }
@@ -86,6 +97,7 @@ KINDS_MADE = {
     "placement_group",
     "key_pair",
     "instance_profile",
+    "schedule_group",
     "role",
 }
 

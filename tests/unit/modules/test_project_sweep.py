@@ -42,7 +42,7 @@ def test_of_a_project_without_a_machine_everything_is_left_over(aws, run) -> Non
     ids = {volume(aws, "dead"), key(aws, "dead")}
     result = run(project_sweep, **NOW)
     assert set(found(result)) == ids and set(found(result).values()) == {"its project has no machine any more"}
-    assert result["usd_month"] == pytest.approx(30 * 0.08)
+    assert result["cost_month"] == pytest.approx(30 * 0.08)
     assert result["deleted"] == [] and not result["changed"]
 
 
