@@ -287,7 +287,8 @@ class TestChange:
         run(ec2_machine, **settings)
         run(ec2_machine, project="lab", state="stopped")
         result = run(ec2_machine, **settings | {"instance_type": "t3.large"})
-        assert set(result["changes"]) == {"instance_type", "state"}
+        # A start also begins a new lease, which ends a second later than the first one if the clock has moved.
+        assert set(result["changes"]) - {"tags"} == {"instance_type", "state"}
         assert aws.machines()[0]["State"]["Name"] == "running"
 
     def test_another_processor_another_image_and_spot_are_refused(self, run, settings) -> None:
