@@ -1122,6 +1122,8 @@ class Runner:
 
         def in_child():
             os.setpgid(0, 0)
+            for number in (signal.SIGINT, signal.SIGQUIT):  # background commands of a shell ignore them
+                signal.signal(number, signal.SIG_DFL)
             if self.terminal:
                 signal.signal(signal.SIGTTOU, signal.SIG_IGN)
                 os.tcsetpgrp(terminal, os.getpgrp())
