@@ -36,7 +36,7 @@ test-long: setup-local  ## What takes too long for each change: whole installati
 
 .PHONY: unit
 unit: setup-local  ## Unit and contract tests, no cloud needed
-	@$(PYTEST) tests/unit tests/contract
+	@$(PYTEST) --numprocesses=2 tests/unit tests/contract
 
 .PHONY: lint
 lint: setup-local  ## ansible-lint (profile production), yamllint, ruff
