@@ -90,6 +90,14 @@ def test_every_region_is_swept(aws, run) -> None:
     assert len(result["regions"]) > 10
 
 
+def test_roles_and_profiles_of_a_living_project_are_not_left_over_in_other_regions(aws, run) -> None:
+    """IAM is one for all regions, and moto lists the profiles of every path."""
+    furnish(aws, "lab")
+    result = run(project_sweep, min_age="0s")
+    assert {one["region"] for one in result["leftovers"]} == {"us-east-1"}
+    assert not {"role", "instance_profile"} & {one["kind"] for one in result["leftovers"]}
+
+
 def test_only_what_was_shown_is_deleted_and_nothing_when_nobody_asked(aws, run) -> None:
     shown, later = volume(aws, "dead"), volume(aws, "dead")
     before = everything(aws)
