@@ -20,6 +20,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from localcloud import podman
@@ -142,8 +143,9 @@ class Bridge:
 
     def moved(self, container: str, address: str | None, mac: str) -> None:
         # Podman takes back each address that it finds, and fails at one that it has not given.
-        if private := self._private.pop(container, None):
-            _inside(private[0], ["ip", "address", "delete", private[1], "dev", "eth0"])
+        pid, private = self._private.pop(container, (0, ""))
+        if Path(f"/proc/{pid}/ns/net").exists():  # a stopped machine has none
+            _inside(pid, ["ip", "address", "delete", private, "dev", "eth0"])
         podman.run("network", "disconnect", self.name, container)
         podman.run("network", "connect", *self.address_options(address, mac), self.name, container)
         if address:

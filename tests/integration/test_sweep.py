@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers.project import LOOKS, Project
 
-#: What a machine leaves: the disk, the key pair, the security group, and what would have stopped it: schedules and their role.
+#: What a machine leaves: disk, key pair, security group, and what would have stopped it: schedules and their role.
 LEFT = 5
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(600)]
