@@ -108,8 +108,8 @@ options:
     elements: str
   network_isolation:
     description:
-      - Whether the container reaches nothing at all; SageMaker itself still brings inputs and outputs. V(false) when not
-        given.
+      - Whether the container reaches nothing at all; SageMaker itself still brings inputs and outputs.
+      - V(false) when not given.
     type: bool
   encrypt_traffic:
     description:
@@ -383,8 +383,8 @@ class TrainingJob:
         if different:
             list_of = "; ".join(f"{key} was {old!r}, not {new!r}" for key, (old, new) in different.items())
             raise LightsoutError(
-                f"There is a {self.what} already ({self.status}), with other settings: {list_of}. A job's name is its own "
-                "for ever: give the new job a new name."
+                f"There is a {self.what} already ({self.status}), with other settings: {list_of}. A job's name is its "
+                "own for ever: give the new job a new name."
             )
         wanted = sagemaker.tags_after(self.tags, self.params["tags"], self.params["purge_tags"])
         if wanted == self.tags:
@@ -403,8 +403,8 @@ class TrainingJob:
         """
         if not self.raw:
             raise LightsoutError(
-                f"There is no {self.what} in {self.module.region}, so it cannot be stopped: sagemaker_training_job_info "
-                "lists those that there are."
+                f"There is no {self.what} in {self.module.region}, so it cannot be stopped: look with "
+                "sagemaker_training_job_info."
             )
         if self.status != "InProgress":
             return
