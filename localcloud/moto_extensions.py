@@ -29,7 +29,6 @@ from localcloud import (
     placement_groups,
     price_list,
     sagemaker,
-    sagemaker_notebooks,
     schedules,
     spot,
 )
@@ -142,9 +141,7 @@ def apply(faults: Any, new_address: Callable[[], str]) -> None:
     budgets.apply()
     schedules.apply()
     price_list.spot_prices()
-    sagemaker.checked_calls()
-    sagemaker.tags()
-    sagemaker_notebooks.apply(sagemaker_notebooks.Nobody())
+    sagemaker.apply()
 
 
 def public_addresses(new_address: Callable[[], str]) -> None:

@@ -461,6 +461,12 @@ def checked_calls() -> None:
     SageMakerResponse.parse_parameters, SageMakerResponse.call_action = parsed, called
 
 
+def apply() -> None:
+    """What all operations share."""
+    checked_calls()
+    tags()
+
+
 def teach(**operations: Callable[[SageMakerResponse], ActionResult | dict[str, Any] | None]) -> None:
     """Let moto's SageMaker have these operations, by their names in Python.
 

@@ -67,11 +67,8 @@ class Backstage(Protocol):
     def remove(self, record: Record) -> None:
         """Nothing of it stays."""
 
-    def url(self, record: Record, token: str) -> str:
-        """Where a browser finds it."""
-
-    def admit(self, record: Record, token: str, session: int) -> None:
-        """Let in whoever has this token, for ``LINK`` seconds; the session lasts ``session`` seconds."""
+    def url(self, record: Record, session: int) -> str:
+        """A link for a browser, good for ``LINK`` seconds; the session that it begins lasts ``session`` seconds."""
 
 
 class Nobody:
@@ -86,11 +83,8 @@ class Nobody:
     def remove(self, record: Record) -> None:
         pass
 
-    def url(self, record: Record, token: str) -> str:
-        return f"https://{record.values['Url']}?authToken={token}"
-
-    def admit(self, record: Record, token: str, session: int) -> None:
-        pass
+    def url(self, record: Record, session: int) -> str:
+        return f"https://{record.values['Url']}?authToken={secrets.token_urlsafe(48)}"
 
 
 def named(backend: SageMakerModelBackend, name: str) -> Record:
@@ -266,9 +260,8 @@ class Notebooks:
                 f"Status ({record.status}) not in ([InService]). Unable to create a presigned URL for {WHAT} "
                 f"({record.arn})."
             )
-        token = secrets.token_urlsafe(48)
-        self._backstage.admit(record, token, response._get_param("SessionExpirationDurationInSeconds") or SESSION)
-        return {"AuthorizedUrl": self._backstage.url(record, token)}
+        session = response._get_param("SessionExpirationDurationInSeconds") or SESSION
+        return {"AuthorizedUrl": self._backstage.url(record, session)}
 
 
 def _interface(backend: SageMakerModelBackend, record: Record) -> str:

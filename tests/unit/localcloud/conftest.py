@@ -128,8 +128,7 @@ def backstage(monkeypatch) -> Backstage:
 def taught(backstage, monkeypatch) -> Iterator[None]:
     """moto's SageMaker with what it lacks, a role that SageMaker may take on, and nothing made yet."""
     with restored(SageMakerResponse, SageMakerModelBackend), mock_aws():
-        sagemaker.checked_calls()
-        sagemaker.tags()
+        sagemaker.apply()
         iam_backends[ACCOUNT]["aws"].create_role(
             role_name="notebook",
             assume_role_policy_document=json.dumps(
