@@ -34,6 +34,8 @@ TRAIN = {
     "output_s3_uri": f"s3://{BUCKET}/out/",
     "max_runtime": 300,
 }
+#: A container's first process hears only the signals that it traps.
+FOR_LONG = ["sh", "-c", "trap 'exit 0' TERM; sleep 200 & wait"]
 LEARN = {
     **TRAIN,
     "command": ["python", "/opt/ml/input/data/code/train.py"],
@@ -66,7 +68,7 @@ STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     "delete": (NOTEBOOK, {"state": "absent"}),
     "no scripts": (CONFIG, {"state": "absent"}),
     "train": (JOB, LEARN),
-    "train long": (JOB, {**TRAIN, "name": f"{NAME}-long", "command": ["sleep", "200"], "wait": False}),
+    "train long": (JOB, {**TRAIN, "name": f"{NAME}-long", "command": FOR_LONG, "wait": False}),
     "stop training": (JOB, {"name": f"{NAME}-long", "state": "stopped"}),
 }
 
@@ -78,7 +80,6 @@ def tasks(role: str, dest: Path) -> Iterator[dict[str, Any]]:
         for how in ("check", "real", "again"):
             yield {"name": f"{step}: {how}", f"lightsout.aws.{module}": options, "check_mode": how == "check"}
         if step == "create":
-            yield {"name": "restart", f"lightsout.aws.{NOTEBOOK}": {**options, "state": "restarted"}}
             yield {
                 "name": "info",
                 f"lightsout.aws.{NOTEBOOK}_info": {"filters": {"name_contains": "walk", "tags": TAGS}},
