@@ -89,3 +89,12 @@ class Browser:
             assert time.monotonic() < deadline, f"not within {seconds} s: {script}; the page shows: {shown}"
             time.sleep(0.2)
         return value
+
+    def click(self, selector: str) -> None:
+        """Click on the middle of an element."""
+        box = f"JSON.stringify(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
+        place = json.loads(self.until(box))
+        middle = {"x": place["x"] + place["width"] / 2, "y": place["y"] + place["height"] / 2}
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            button = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
+            self.tell("Input.dispatchMouseEvent", type=kind, **middle, **button)

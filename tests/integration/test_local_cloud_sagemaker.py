@@ -153,12 +153,12 @@ def test_a_cell_runs_in_a_browser(ground, notebook):
     ground.inside(notebook, f"echo '{json.dumps(cells)}' > {home}/sum.ipynb; chmod 666 {home}/sum.ipynb")
     with browser.Browser() as page:
         page.go(ground.link(notebook) + "&view=lab")
-        page.until("location.pathname === '/lab' && !!document.querySelector('.jp-Launcher')", 120)
+        page.until("location.pathname === '/lab' && !!document.querySelector('#jp-main-dock-panel')", 120)
         assert "authToken" not in page.ask("location.href")
         page.go(page.ask("location.origin") + "/lab/tree/sum.ipynb")
         page.until("!!document.querySelector('.jp-Notebook .jp-CodeCell .cm-content')", 120)
         page.until("!!document.querySelector('[data-status=idle]')")
-        page.ask("document.querySelector('[data-jp-item-name=run] jp-button').click()")
+        page.click("[data-jp-item-name=run] jp-button")
         assert page.until("(document.querySelector('.jp-OutputArea-output') || {}).innerText").strip() == "42"
 
 
@@ -228,17 +228,21 @@ def test_lifecycle_scripts_that_go_wrong_fail_the_instance_and_say_so(ground):
 # -- training jobs ----------------------------------------------------------------------------------------------------
 def train(ground: Ground, name: str, script: str, count: int = 1, **words: Any) -> dict[str, Any]:
     """Run a training job to its end; what Describe says then."""
-    data = {"S3DataType": "S3Prefix", "S3Uri": "s3://training/data"}
+    ground.cloud.client("s3").put_object(Bucket="training", Key=f"code/{name}/run.sh", Body=script.encode())
+    channels = {"train": "s3://training/data", "code": f"s3://training/code/{name}"}
     ground.sm.create_training_job(
         TrainingJobName=name,
         RoleArn=ground.role,
         AlgorithmSpecification={
             "TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/any:1",
             "TrainingInputMode": "File",
-            "ContainerEntrypoint": ["bash", "-c"],
-            "ContainerArguments": [script],
+            "ContainerEntrypoint": ["bash"],
+            "ContainerArguments": ["/opt/ml/input/data/code/run.sh"],
         },
-        InputDataConfig=[{"ChannelName": "train", "DataSource": {"S3DataSource": data}}],
+        InputDataConfig=[
+            {"ChannelName": channel, "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri}}}
+            for channel, uri in channels.items()
+        ],
         OutputDataConfig={"S3OutputPath": "s3://training/out"},
         ResourceConfig={"InstanceType": "ml.g5.xlarge", "InstanceCount": count, "VolumeSizeInGB": 10},
         **{"StoppingCondition": {"MaxRuntimeInSeconds": 600}, **words},
