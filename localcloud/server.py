@@ -272,7 +272,10 @@ def _open(settings: Settings, network: Network, image: str, files: Path, sockets
     sagemaker_training.apply(TrainingMachines(settings, network))
     sagemaker_studio.apply()
     pages = Pages(DomainDispatcherApplication(create_backend_app), network, faults, files)
-    pages.machines, pages.interrupt = lambda: [*machines.rows(), *notebooks.rows()], machines.interrupt
+    pages.machines = lambda: [*machines.rows(), *notebooks.rows()]
+    pages.interrupt = lambda name, notice: (
+        machines.interrupt(name, notice) if name.startswith("i-") else sagemaker_training.interrupt(name)
+    )
     pages.sagemaker = sagemaker.limits.order
     for listener in sockets:
         address, port = listener.getsockname()

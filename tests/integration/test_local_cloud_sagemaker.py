@@ -247,6 +247,9 @@ def train(ground: Ground, name: str, script: str, count: int = 1, **words: Any) 
         ResourceConfig={"InstanceType": "ml.g5.xlarge", "InstanceCount": count, "VolumeSizeInGB": 10},
         **{"StoppingCondition": {"MaxRuntimeInSeconds": 600}, **words},
     )
+    if name == "spot":
+        until(lambda: ground.said("/aws/sagemaker/TrainingJobs", "spot/") == ["ready"], "it runs")
+        localcloud("interrupt", name, "--state-dir", str(ground.cloud.state_dir))
     if name == "stopped":
         until(lambda: ground.said("/aws/sagemaker/TrainingJobs", "stopped/") == ["ready"], "it runs")
         ground.sm.stop_training_job(TrainingJobName=name)
@@ -275,6 +278,7 @@ else
 fi
 """
 LONG = "trap 'echo 7 > /opt/ml/checkpoints/step; exit 0' TERM; echo ready; sleep 600 & wait"
+AGAIN = "[ ! -e /opt/ml/checkpoints/step ] || { cp /opt/ml/checkpoints/step /opt/ml/model/; exit 0; }\n" + LONG
 
 
 def test_training_jobs_get_their_data_and_give_back_what_they_made(ground):
@@ -287,6 +291,14 @@ def test_training_jobs_get_their_data_and_give_back_what_they_made(ground):
         "pair": (PAIR, {"count": 2}),
         "stopped": (LONG, {"CheckpointConfig": {"S3Uri": "s3://training/other"}}),
         "long": (LONG, {"StoppingCondition": {"MaxRuntimeInSeconds": 1}}),
+        "spot": (
+            AGAIN,
+            {
+                "EnableManagedSpotTraining": True,
+                "StoppingCondition": {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 600},
+                "CheckpointConfig": {"S3Uri": "s3://training/spot"},
+            },
+        ),
     }
     with ThreadPoolExecutor() as pool:
         begun = {name: pool.submit(train, ground, name, script, **words) for name, (script, words) in jobs.items()}
@@ -298,12 +310,15 @@ def test_training_jobs_get_their_data_and_give_back_what_they_made(ground):
         "pair": ("Completed", "Completed"),
         "stopped": ("Stopped", "Stopped"),
         "long": ("Stopped", "MaxRuntimeExceeded"),
+        "spot": ("Completed", "Completed"),
     }, {name: job.get("FailureReason") for name, job in ended.items()}
     assert ended["fails"]["FailureReason"] == "AlgorithmError: no luck, exit code: 3"
     assert ground.said("/aws/sagemaker/TrainingJobs", "fine/") == ["0.5", "red 6 1,2"]
     assert '"current_host": "algo-1"' in ground.said("/aws/sagemaker/TrainingJobs", "pair/algo-2")[0]
     assert s3.get_object(Bucket="training", Key="other/step")["Body"].read() == b"7\n"
-    model = s3.get_object(Bucket="training", Key="out/fine/output/model.tar.gz")["Body"].read()
-    with tarfile.open(fileobj=io.BytesIO(model)) as archive:
-        assert archive.extractfile("a.csv").read() == b"1,2"
+    assert "Interrupted" in [step["Status"] for step in ended["spot"]["SecondaryStatusTransitions"]]
+    for name, file, content in (("fine", "a.csv", b"1,2"), ("spot", "step", b"7\n")):
+        model = s3.get_object(Bucket="training", Key=f"out/{name}/output/model.tar.gz")["Body"].read()
+        with tarfile.open(fileobj=io.BytesIO(model)) as archive:
+            assert archive.extractfile(file).read() == content
     assert not [name for name in ground.cloud.containers() if "-training-" in name]

@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 
-from localcloud import sagemaker, sagemaker_jobs, sagemaker_training
+from localcloud import sagemaker, sagemaker_jobs, sagemaker_training, spot
 from localcloud.sagemaker_jobs import Bucket, Host, JobFailed, TrainingMachines
 from localcloud.settings import ACCOUNT, Settings
 from tests.helpers.moto import refusal
@@ -281,7 +281,7 @@ def machines(tmp_path, pod) -> TrainingMachines:
         ((1, None), {}, False, "Completed", ["c-2"]),
         ((None, None), {}, True, "Stopped", ["c-1", "c-2"]),
         ((None, None), {"MaxRuntimeInSeconds": -1}, False, "MaxRuntimeExceeded", ["c-1", "c-2"]),
-        ((None, 0), {"MaxWaitTimeInSeconds": -1}, False, "MaxWaitTimeExceeded", ["c-1"]),
+        ((None, 0), {"MaxRuntimeInSeconds": 9, "MaxWaitTimeInSeconds": -1}, False, "MaxWaitTimeExceeded", ["c-1"]),
     ],
 )
 def test_what_ends_a_job(machines, job, store, tmp_path, pod, codes, condition, stop, end, stopped):
@@ -293,6 +293,32 @@ def test_what_ends_a_job(machines, job, store, tmp_path, pod, codes, condition, 
         (each.folder / "checkpoints").mkdir(parents=True)
     assert machines._until_the_end(job, hosts, store) == end
     assert sorted(words[-1] for words in pod.called("stop", "--time", "120")) == stopped
+
+
+def test_machines_that_are_taken_away_leave_checkpoints_and_the_time_that_they_ran(machines, job, store, tmp_path, pod):
+    job.record.values["EnableManagedSpotTraining"] = True
+    with pytest.raises(spot.Refused, match="not in training"):
+        sagemaker_training.interrupt("one")
+    job.enter("Training", "")
+    sagemaker_training.interrupt("one")
+    hosts = [host(tmp_path)]
+    (hosts[0].folder / "checkpoints").mkdir(parents=True)
+    (hosts[0].folder / "checkpoints/step").write_text("7")
+    hosts[0].process.stdout = []
+    machines._start = lambda *_: None
+    assert machines._train(job, hosts, "image", store) == "Interrupted"
+    assert pod.called("stop")[0][-1] == "c-1"
+    assert [key for key, _ in store.keys("s3://bucket/cp")] == ["cp/step"]
+    assert 0 < job.ran < 5
+    assert job.record.values["SecondaryStatus"] == "Interrupted"
+    assert [key for key, _ in store.keys("s3://bucket/out")] == []
+
+
+def test_only_spot_machines_are_taken_away(job):
+    with pytest.raises(spot.Refused, match="does not run on spot machines"):
+        sagemaker_training.interrupt("one")
+    with pytest.raises(spot.Refused, match="no training job 'two'"):
+        sagemaker_training.interrupt("two")
 
 
 def test_with_forwarded_ports_a_job_has_one_machine(machines, job):
