@@ -70,6 +70,7 @@ class Pages:
         self._faults = faults
         self._files = files
         self.machines: Callable[[], list[dict[str, str]]] = list
+        self.records: Any = None
         self.interrupt: Callable[[str, int], spot.Interruption] | None = None
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -86,6 +87,8 @@ class Pages:
                 return _text(start_response, self._network.gateway + "\n")
             case "GET", ["machines"]:
                 return _text(start_response, json.dumps(self.machines()))
+            case "GET", ["actions"] if self.records:
+                return _text(start_response, json.dumps(self.records.as_dict()))
             case "POST", ["faults"]:
                 self._faults.order(body)
                 return _text(start_response, "ok\n")
@@ -110,12 +113,15 @@ class Pages:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         return answer
 
-    @staticmethod
-    def _price_list(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    def _price_list(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         asked = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)) or b"{}")
         status = "200 OK"
+        target = environ["HTTP_X_AMZ_TARGET"]
+        headers = {"Authorization": environ.get("HTTP_AUTHORIZATION", "")}
         try:
-            answer = price_list.answer(environ["HTTP_X_AMZ_TARGET"], asked, ACCOUNT)
+            if refused := self.records and self.records.check(headers, target.rpartition(".")[2], ""):
+                raise price_list.Refused("AccessDeniedException", " may not ".join(refused))
+            answer = price_list.answer(target, asked, ACCOUNT)
         except price_list.Refused as error:
             status, answer = "400 Bad Request", {"__type": error.code, "message": str(error)}
         if answer is None:
@@ -156,11 +162,14 @@ def publish(parameter: str) -> str:
     return new
 
 
-def extend_moto(faults: Faults, network: Network) -> None:
-    """Teach moto what it lacks; each part says which."""
-    from localcloud import moto_extensions
+def extend_moto(faults: Faults, network: Network) -> Any:
+    """Teach moto what it lacks; each part says which. Returns the records of who asked for what."""
+    from localcloud import moto_extensions, permissions
 
     moto_extensions.apply(faults, network.new_address)
+    records = permissions.Records()
+    permissions.install(records)
+    return records
 
 
 def listeners(addresses: Iterable[str], wish: int) -> list[socket.socket]:
@@ -259,11 +268,11 @@ def _open(settings: Settings, network: Network, image: str, files: Path, sockets
 
     ensure_seeds_folder(settings)
     faults = Faults()
-    extend_moto(faults, network)
+    records = extend_moto(faults, network)
     machines = Machines(settings, network, image)
     machines.follow_the_api()
     pages = Pages(DomainDispatcherApplication(create_backend_app), network, faults, files)
-    pages.machines, pages.interrupt = machines.rows, machines.interrupt
+    pages.machines, pages.interrupt, pages.records = machines.rows, machines.interrupt, records
     for listener in sockets:
         address, port = listener.getsockname()
         server = make_server(address, port, pages, threaded=True, request_handler=Quiet, fd=listener.detach())
