@@ -62,7 +62,7 @@ def needed(service: str, operation: str, request: str) -> set[str]:
     Args:
         service: as the request was signed for.
         operation: as the API calls it.
-        request: its body.
+        request: its body, or the names of its parameters.
     """
     called = f"{SERVICES.get(service, service)}:{operation}"
     own = next((action for names, action in NAMES.items() if re.fullmatch(names, called)), called)
@@ -108,7 +108,7 @@ class Records:
         Args:
             headers: of the request; without credentials there is nothing to note.
             operation: as the API calls it.
-            request: its body.
+            request: its body, or the names of its parameters.
         """
         signed = re.search(r"Credential=([^/,]+)/\d+/([^/]+)/([^/]+)/", headers.get("Authorization", ""))
         if not signed:
@@ -153,7 +153,8 @@ def install(records: Records) -> None:
         original(self, iam_request_cls, resource)
         action = self._get_action()
         body = self.body if isinstance(self.body, str) else (self.body or b"").decode(errors="replace")
-        refused = records.check(self.headers, action[0] if isinstance(action, list) else action, body)
+        request = " ".join(map(str, self.querystring)) if "Action" in self.querystring else body
+        refused = records.check(self.headers, action[0] if isinstance(action, list) else action, request)
         if refused:
             raise denial(iam_request_cls is S3IAMRequest, "Action" in self.querystring, *refused)
 
