@@ -199,6 +199,9 @@ options:
         description: A further policy for that role, written out.
         type: dict
         default: {}
+      permissions_boundary:
+        description: The ARN of that role's permissions boundary. When not given, whatever it is.
+        type: str
       allow_stop:
         description: Whether a running machine may be stopped for a change that needs it.
         type: bool
@@ -792,6 +795,7 @@ class Preflight:
             "path": role["Path"],
             "role_in_profile": [r["RoleName"] for r in profile["Roles"]] == [name],
             "policies": sorted(policy["PolicyArn"] for policy in policies),
+            "boundary": role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"),
             "document": json.loads(unquote(document)) if isinstance(document, str) else document,
         }
 
@@ -941,6 +945,7 @@ class Preflight:
         elif not answer["role_in_profile"] or (
             (answer["policies"], answer["document"])
             != (sorted(self.machine["policies"]), self.machine["policy_document"])
+            or self.machine["permissions_boundary"] not in (None, "", answer["boundary"])
         ):
             self.changes["instance_profile"] = "update"
 
@@ -1406,6 +1411,7 @@ def main() -> None:
         "termination_protection": {"type": "bool"},
         "instance_profile": {},
         "policies": {"type": "list", "elements": "str", "default": []},
+        "permissions_boundary": {},
         "policy_document": {"type": "dict", "default": {}},
         "allow_stop": {"type": "bool", "default": False},
         "tags": {"type": "dict", "default": {}},

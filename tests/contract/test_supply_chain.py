@@ -70,4 +70,4 @@ def test_what_we_install_ourselves_is_pinned_by_hashes() -> None:
         assert "--require-hashes" in line, f"{path.relative_to(ROOT)}: {line}"
     for lock in ("requirements.txt", "requirements-dev.txt"):
         pins = re.findall(r"^[a-zA-Z0-9_.-]+(?:\[[^]]*])?==.*(?:\\\n.*)*", (ROOT / lock).read_text(), re.MULTILINE)
-        assert len(pins) > 20 and all("--hash=sha256:" in pin for pin in pins), lock
+        assert len(pins) > 10 and all("--hash=sha256:" in pin for pin in pins), lock
