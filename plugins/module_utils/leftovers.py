@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource
+from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource, as_dict
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def described(resource: Resource) -> dict[str, Any]:
     """A thing for a module's result, with its age and its cost."""
     since, cost = born(resource), KINDS[resource.kind].month(resource)
     return {
-        **resource.as_dict(),
+        **as_dict(resource),
         "since": since.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if since else None,
         "cost_month": None if cost is None else round(cost, 2),
     }

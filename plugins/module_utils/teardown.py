@@ -11,6 +11,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import at_once
+from ansible_collections.lightsout.aws.plugins.module_utils.kinds_sagemaker import is_missing
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_PROJECT, project_problem
 from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource, Scope, find_all
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import error_code, error_message, explain
@@ -20,7 +21,7 @@ _TRY_AGAIN = (
     "DependencyViolation",
     "VolumeInUse",
     "InUse",
-    "DeleteConflict",
+    "Conflict",
     "IncorrectState",
     "IncorrectInstanceState",
     "ConcurrentModification",
@@ -51,10 +52,14 @@ class Outcome:
     unlisted: dict[str, str] = field(default_factory=dict)
 
 
+def unlisted(failed: dict[str, Exception]) -> dict[str, str]:
+    """Why kinds could not be listed, as sentences."""
+    return {kind: explain(error, f"list the {KINDS[kind].plural}") for kind, error in failed.items()}
+
+
 def is_gone(error: Exception) -> bool:
     """True when AWS says that there is no such thing any more."""
-    code = error_code(error)
-    return "NotFound" in code or code in ("NoSuchEntity", "InvalidPlacementGroup.Unknown")
+    return is_missing(error) or error_code(error) in ("NoSuchEntity", "NoSuchBucket", "InvalidPlacementGroup.Unknown")
 
 
 def delete_one(scope: Scope, resource: Resource) -> None:
@@ -65,7 +70,7 @@ def delete_one(scope: Scope, resource: Resource) -> None:
     """
     if not scope.project or resource.tags.get(TAG_PROJECT) != scope.project:
         raise PermissionError(f"{resource.id} does not carry {TAG_PROJECT}={scope.project}: it is not ours to delete.")
-    KINDS[resource.kind].delete(scope.client(KINDS[resource.kind].service), resource)
+    KINDS[resource.kind].delete(scope, resource)
 
 
 class Teardown:
@@ -106,7 +111,7 @@ class Teardown:
         return Outcome(
             deleted=[r for key, r in self.known.items() if key not in left and r.kind not in failed],
             remaining=[(r, self.why(r)) for r in found],
-            unlisted={kind: explain(error, f"list the {KINDS[kind].plural}") for kind, error in failed.items()},
+            unlisted=unlisted(failed),
         )
 
     def look(self, kinds: Iterable[str]) -> tuple[list[Resource], dict[str, Exception]]:
@@ -121,6 +126,10 @@ class Teardown:
         """What there is still hope for."""
         return [resource for resource in found if resource.key not in self.refused]
 
+    def seen(self) -> set[str]:
+        """The kinds of all that there was."""
+        return {kind for kind, _id in self.known}
+
     def late(self) -> bool:
         """Whether time is up."""
         return time.monotonic() > self.deadline
@@ -133,6 +142,7 @@ class Teardown:
             if not kinds or self.late():
                 return
             time.sleep(pause)
+            kinds |= {left for kind in self.seen() for left in KINDS[kind].leaves}
             found, _failed = self.look(kind for kind in self.kinds if kind in kinds)
 
     def delete_ready(self, found: list[Resource]) -> None:

@@ -24,6 +24,19 @@ options:
     type: list
     elements: str
     choices:
+      - training_job
+      - notebook_instance
+      - notebook_lifecycle_config
+      - endpoint
+      - endpoint_config
+      - model
+      - studio_app
+      - studio_space
+      - studio_user_profile
+      - studio_domain
+      - file_system
+      - log_group
+      - bucket
       - spot_request
       - instance
       - address
