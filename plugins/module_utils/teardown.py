@@ -62,6 +62,14 @@ def is_gone(error: Exception) -> bool:
     return is_missing(error) or error_code(error) in ("NoSuchEntity", "NoSuchBucket", "InvalidPlacementGroup.Unknown")
 
 
+def may_pass(error: Exception) -> bool:
+    """True when the same call may be answered otherwise in a while."""
+    code = error_code(error)
+    # SageMaker's words for a state that has changed since we looked.
+    changing = code == "ValidationException" and "Unable to transition" in error_message(error)
+    return changing or any(mark in code for mark in _TRY_AGAIN)
+
+
 def delete_one(scope: Scope, resource: Resource) -> None:
     """Ask AWS to delete one thing, after a last look at whose it is.
 
@@ -110,7 +118,7 @@ class Teardown:
         left = {resource.key for resource in found}
         return Outcome(
             deleted=[r for key, r in self.known.items() if key not in left and r.kind not in failed],
-            remaining=[(r, self.why(r)) for r in found],
+            remaining=[(r, self.why(r, found)) for r in found],
             unlisted=unlisted(failed),
         )
 
@@ -160,7 +168,7 @@ class Teardown:
         self.tried[key] = self.tried.get(key, 0) + 1
         if not isinstance(answer, Exception) or is_gone(answer):
             self.held.pop(key, None)
-        elif not any(mark in error_code(answer) for mark in _TRY_AGAIN):
+        elif not may_pass(answer):
             self.refused[key] = explain(answer, f"delete {KINDS[resource.kind].title} {resource.id}")
         else:
             self.held[key] = error_message(answer)
@@ -168,12 +176,13 @@ class Teardown:
             if blockers and self.tried[key] >= _PATIENCE:
                 self.refused[key] = f"in use by what could not be deleted: {error_message(answer)}"
 
-    def why(self, resource: Resource) -> str:
-        """Why something is still there."""
+    def why(self, resource: Resource, found: list[Resource]) -> str:
+        """Why something is still there, told from all that is."""
         if resource.key in self.refused:
             return self.refused[resource.key]
         if resource.key in self.held:
             return f"still in use when time was up: {self.held[resource.key]}"
-        if resource.leaving:
-            return f"still {resource.state} when time was up"
-        return "still there when time was up"
+        before = [other for other in found if other.kind in KINDS[resource.kind].after]
+        if before:
+            return f"waits until {KINDS[before[0].kind].title} {before[0].id} is gone"
+        return f"still {resource.state or 'there'} when time was up"

@@ -438,6 +438,13 @@ class TestSagemaker:
             "notebook_lifecycle_config",
         }
         assert "still InService when time was up" in result["msg"]
+        assert "waits until notebook instance lightsout-lab-notebook is gone" in result["msg"]
+
+    def test_a_state_that_changes_between_look_and_deletion_is_no_refusal(self, aws, run) -> None:
+        furnish_sagemaker(aws, "lab")
+        changed = "Status (InMaintenance) not in ([Stopped, Failed]). Unable to transition to (Deleting)"
+        aws.refuse("DeleteNotebookInstance", "ValidationException", times=2, message=changed)
+        assert not run(project_teardown, project="lab")["failed"]
 
     def test_a_job_that_has_ended_is_history_unless_its_machines_are_kept_warm(self, aws, run) -> None:
         furnish_sagemaker(aws, "lab")
