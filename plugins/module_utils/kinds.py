@@ -87,6 +87,7 @@ class Kind:
         alive: a project that has one of these is in use.
         unused: why one is of no use to a project that is in use, told from all that was found; empty when it is of use.
         born: the member of AWS's description that says since when there is one, in its present state.
+        size: the type of its machine, or how much it holds, for people.
         month: USD that one costs in a month at list prices, as it is now; None where nobody knows.
     """
 
@@ -99,6 +100,7 @@ class Kind:
     alive: bool = False
     unused: Callable[[Resource, list[Resource]], str] = lambda _resource, _found: ""
     born: str | None = None
+    size: Callable[[Resource], str] = lambda _resource: ""
     month: Callable[[Resource], float | None] = lambda _resource: 0.0
 
     @property

@@ -27,6 +27,10 @@ from ansible_collections.lightsout.aws.plugins.module_utils.sentences import err
 _MISSING = ("Could not find", "RecordNotFound", "does not exist", "not found")
 
 
+def _machines(kind: str, count: int) -> str:
+    return kind if count == 1 else f"{count} x {kind}"
+
+
 def is_missing(error: Exception) -> bool:
     """True when SageMaker says that there is no such thing; half of its operations say so in words only."""
     code = error_code(error)
@@ -285,9 +289,9 @@ def _app_month(resource: Resource) -> float | None:
     return None if hour is None else hour * HOURS_PER_MONTH
 
 
-def _space_month(resource: Resource) -> float:
+def _space_disk(resource: Resource) -> int:
     storage = resource.raw.get("SpaceSettingsSummary", {}).get("SpaceStorageSettings", {})
-    return storage.get("EbsStorageSettings", {}).get("EbsVolumeSizeInGb", 0) * SAGEMAKER_GIB_MONTH
+    return storage.get("EbsStorageSettings", {}).get("EbsVolumeSizeInGb", 0)
 
 
 SAGEMAKER: dict[str, Kind] = {
@@ -298,6 +302,10 @@ SAGEMAKER: dict[str, Kind] = {
         _end_training_job,
         alive=True,
         born="CreationTime",
+        size=lambda resource: _machines(
+            resource.raw.get("ResourceConfig", {}).get("InstanceType", ""),
+            resource.raw.get("ResourceConfig", {}).get("InstanceCount", 1),
+        ),
         month=_job_month,
     ),
     "notebook_instance": Kind(
@@ -316,6 +324,7 @@ SAGEMAKER: dict[str, Kind] = {
         _end_notebook_instance,
         alive=True,
         born="LastModifiedTime",
+        size=lambda resource: resource.raw["InstanceType"],
         month=_notebook_month,
     ),
     "notebook_lifecycle_config": Kind(
@@ -342,6 +351,7 @@ SAGEMAKER: dict[str, Kind] = {
         leaves=("log_group",),
         alive=True,
         born="CreationTime",
+        size=lambda resource: ", ".join(_machines(*one) for one in resource.raw["machines"]),
         month=_endpoint_month,
     ),
     "endpoint_config": Kind(
@@ -372,6 +382,7 @@ SAGEMAKER: dict[str, Kind] = {
         ),
         _delete_app,
         born="CreationTime",
+        size=lambda resource: resource.raw.get("ResourceSpec", {}).get("InstanceType", ""),
         month=_app_month,
     ),
     "studio_space": Kind(
@@ -389,7 +400,8 @@ SAGEMAKER: dict[str, Kind] = {
         ),
         after=("studio_app",),
         born="CreationTime",
-        month=_space_month,
+        size=lambda resource: f"{_space_disk(resource)} GiB",
+        month=lambda resource: _space_disk(resource) * SAGEMAKER_GIB_MONTH,
     ),
     "studio_user_profile": Kind(
         "Studio user profile",

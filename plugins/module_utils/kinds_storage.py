@@ -134,6 +134,7 @@ STORAGE: dict[str, Kind] = {
         _delete_file_system,
         after=("instance", "notebook_instance", "studio_domain"),
         born="CreationTime",
+        size=lambda resource: f"{resource.raw['SizeInBytes']['Value'] / _GIB:.1f} GiB",
         month=lambda resource: resource.raw["SizeInBytes"]["Value"] / _GIB * EFS_GIB_MONTH,
     ),
     "log_group": Kind(

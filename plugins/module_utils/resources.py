@@ -9,6 +9,7 @@ in kinds_storage.py.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -178,10 +179,20 @@ def _delete_role(scope: Scope, resource: Resource) -> None:
 
 
 def _running(resource: Resource) -> float | None:
+    """The machine and an address that AWS lends it; disks and own addresses are things of their own."""
     if resource.state != "running":
         return 0.0
-    hourly = ON_DEMAND.get(resource.raw.get("InstanceType", ""))
-    return None if hourly is None else hourly * HOURS_PER_MONTH
+    raw = resource.raw
+    spot = raw.get("InstanceLifecycle") == "spot"
+    hourly = raw.get(SPOT_HOUR) if spot else ON_DEMAND.get(raw.get("InstanceType", ""))
+    if hourly is None:
+        return None
+    lent = [
+        interface
+        for interface in raw.get("NetworkInterfaces", [])
+        if interface.get("Association", {}).get("IpOwnerId") == "amazon"
+    ]
+    return (hourly + len(lent) * IPV4_HOUR) * HOURS_PER_MONTH
 
 
 def _free(why: str) -> Callable[[Resource, list[Resource]], str]:
@@ -198,6 +209,9 @@ def _of_no_image(resource: Resource, found: list[Resource]) -> str:
     }
     return "" if resource.id in made_of else "no image is made of it any more"
 
+
+#: Where ask_spot_prices leaves what a spot machine costs in an hour.
+SPOT_HOUR = "SpotHour"
 
 KINDS: dict[str, Kind] = {
     **SAGEMAKER,
@@ -232,6 +246,7 @@ KINDS: dict[str, Kind] = {
         after=("spot_request",),
         alive=True,
         born="LaunchTime",
+        size=lambda resource: resource.raw["InstanceType"],
         month=_running,
     ),
     "address": Kind(
@@ -264,6 +279,7 @@ KINDS: dict[str, Kind] = {
         after=("instance",),
         unused=_free("no machine has it"),
         born="CreateTime",
+        size=lambda resource: f"{resource.raw['Size']} GiB",
         month=lambda resource: resource.raw["Size"] * GP3_GIB_MONTH,
     ),
     "image": Kind(
@@ -282,6 +298,7 @@ KINDS: dict[str, Kind] = {
         after=("image",),
         unused=_of_no_image,
         born="StartTime",
+        size=lambda resource: f"{resource.raw['VolumeSize']} GiB",
         month=lambda resource: resource.raw["VolumeSize"] * SNAPSHOT_GIB_MONTH,
     ),
     "security_group": Kind(
@@ -409,3 +426,23 @@ def find_everywhere(
             found += answer[0]
             failed |= {(kind, region): error for kind, error in answer[1].items()}
     return found, failed
+
+
+def ask_spot_prices(clients: Clients, found: Iterable[Resource]) -> None:
+    """Learn what spot machines that run cost now, which is in no list; one question for each region that has some."""
+    places: dict[str, list[Resource]] = {}
+    for one in found:
+        if one.kind == "instance" and one.state == "running" and one.raw.get("InstanceLifecycle") == "spot":
+            places.setdefault(one.region, []).append(one)
+
+    def ask(region: str) -> dict[tuple[str, str], float]:
+        history = clients("ec2", region).describe_spot_price_history(
+            InstanceTypes=sorted({one.raw["InstanceType"] for one in places[region]}),
+            ProductDescriptions=["Linux/UNIX"],
+            StartTime=datetime.datetime.now(datetime.UTC),
+        )["SpotPriceHistory"]
+        return {(one["InstanceType"], one["AvailabilityZone"]): float(one["SpotPrice"]) for one in history}
+
+    for region, prices in at_once({region: lambda region=region: ask(region) for region in places}).items():
+        for one in places[region] if isinstance(prices, dict) else ():
+            one.raw[SPOT_HOUR] = prices.get((one.raw["InstanceType"], one.raw["Placement"]["AvailabilityZone"]))

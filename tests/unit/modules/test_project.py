@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import boto3
@@ -269,7 +270,7 @@ class TestInfo:
         # Where a region is not for everyone, credentials that are right elsewhere are refused.
         aws.refuse("DescribeVolumes", "AuthFailure", times=3)
         result = run(project_info, project="lab", all_regions=True, kinds=["instance", "volume"], region="us-west-1")
-        assert set(result["unlisted"]) == {f"volumes in {name}" for name in result["regions"]}
+        assert set(result["unlisted"]) == {"volumes in all regions"}
         assert [machine["region"] for machine in result["machines"]] == ["us-east-1"]
 
     def test_a_kind_that_may_not_be_listed_is_said_and_hides_nothing(self, aws, run) -> None:
@@ -279,6 +280,55 @@ class TestInfo:
         assert set(result["unlisted"]) == {"roles in us-east-1"}
         assert "ListRoles" in result["unlisted"]["roles in us-east-1"]
         assert {r["kind"] for r in result["resources"]} == KINDS_MADE - {"role"}
+
+    def test_says_since_when_for_whom_until_when_and_what_it_has_cost(self, aws, run) -> None:
+        furnish(aws, "lab")
+        (machine,) = aws.machines()
+        leased = [
+            {"Key": "lightsout:owner", "Value": "ada"},
+            {"Key": "lightsout:expires", "Value": "2027-01-01T00:00:00Z"},
+        ]
+        aws.ec2.create_tags(Resources=[machine["InstanceId"]], Tags=leased)
+
+        def earlier(_request: dict, go_on: Any) -> dict[str, Any]:
+            answer = go_on()
+            instance = answer["Reservations"][0]["Instances"][0]
+            instance |= {
+                "InstanceType": "t3.medium",
+                "LaunchTime": instance["LaunchTime"] - datetime.timedelta(hours=10),
+            }
+            return answer
+
+        aws.on("DescribeInstances", earlier)
+        (row,) = [r for r in run(project_info, project="lab")["resources"] if r["kind"] == "instance"]
+        assert (row["owner"], row["expires"], row["size"]) == ("ada", "2027-01-01T00:00:00Z", "t3.medium")
+        assert row["cost_hour"] == pytest.approx(0.0416, abs=0.006)
+        assert row["spent"] == pytest.approx(10 * row["cost_hour"], rel=0.01)
+        aws.ec2.stop_instances(InstanceIds=[machine["InstanceId"]])
+        (row,) = [r for r in run(project_info, project="lab")["resources"] if r["kind"] == "instance"]
+        assert (row["state"], row["cost_hour"], row["spent"]) == ("stopped", 0, 0)
+
+    def test_a_spot_machine_costs_what_spot_costs_now(self, aws, run) -> None:
+        furnish(aws, "lab")
+
+        def spot(_request: dict, go_on: Any) -> dict[str, Any]:
+            answer = go_on()
+            answer["Reservations"][0]["Instances"][0] |= {"InstanceLifecycle": "spot", "InstanceType": "g5.xlarge"}
+            return answer
+
+        def quoted(_request: dict, _go_on: Any) -> dict[str, Any]:
+            zone = aws.machines()[0]["Placement"]["AvailabilityZone"]
+            others = {"InstanceType": "g5.xlarge", "AvailabilityZone": "us-east-1x", "SpotPrice": "9"}
+            return {"SpotPriceHistory": [others, {**others, "AvailabilityZone": zone, "SpotPrice": "0.40"}]}
+
+        aws.on("DescribeInstances", spot, times=1)
+        aws.on("DescribeSpotPriceHistory", quoted)
+        (row,) = [r for r in run(project_info, project="lab")["resources"] if r["kind"] == "instance"]
+        assert row["cost_hour"] == pytest.approx(0.40, abs=0.006)
+        aws.on("DescribeInstances", spot)
+        aws.refuse("DescribeSpotPriceHistory", "UnauthorizedOperation")
+        (row,) = [r for r in run(project_info, project="lab")["resources"] if r["kind"] == "instance"]
+        assert row["cost_hour"] is None and row["spent"] is None
 
     def test_bad_credentials_are_one_sentence(self, aws, run) -> None:
         aws.refuse("DescribeInstances", "AuthFailure", times=9)
