@@ -57,13 +57,15 @@ def containers_of(name: str) -> list[str]:
 
 
 def remove_containers(name: str) -> int:
-    """Remove a cloud's containers, running or not, and the images made of them; how many containers there were."""
+    """Remove a cloud's containers, their volumes and the images made of them; how many containers there were."""
     found = containers_of(name)
     if found:
         run("rm", "--force", "--time", "0", *found)
     # An image keeps the labels of the container that it was made of.
     if baked := run("images", "--all", "--quiet", "--filter", f"label={LABEL}={name}").split():
         run("rmi", "--force", *baked, check=False)
+    if volumes := run("volume", "ls", "--quiet", "--filter", f"label={LABEL}={name}").split():
+        run("volume", "rm", "--force", *volumes, check=False)
     return len(found)
 
 
