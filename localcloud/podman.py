@@ -51,6 +51,23 @@ def run(*args: str, check: bool = True, input: str | None = None) -> str:
     return done.stdout
 
 
+def begin(*args: str) -> subprocess.Popen[str]:
+    """Begin ``podman ARGS``, and read along what it prints.
+
+    Raises:
+        PodmanError: podman is missing.
+    """
+    return subprocess.Popen(
+        ["podman", *args],
+        env={**os.environ, **environment()},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+
+
 def containers_of(name: str) -> list[str]:
     """The ids of a cloud's containers, in whatever state."""
     return run("ps", "--all", "--quiet", "--filter", f"label={LABEL}={name}").split()

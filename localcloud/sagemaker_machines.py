@@ -135,7 +135,7 @@ class NotebookMachines:
             *("--label", f"{podman.LABEL}={self._settings.name}"),
             "--systemd=always",
             *self._network.options,
-            *self._network.address_options(address, _mac(address)),
+            *self._network.address_options(address, mac_of(address)),
             *("--volume", f"{name}:/home/ec2-user/SageMaker"),
             *("--volume", f"{seed / 'sagemaker'}:/etc/sagemaker:ro"),
             *("--volume", f"{seed / 'metadata'}:/opt/ml/metadata:ro"),
@@ -163,7 +163,7 @@ class NotebookMachines:
         endpoint = f"http://{self._network.gateway}:{self._settings.port}"
         (aws / "config").write_text(f"[default]\nregion = {record.region}\nendpoint_url = {endpoint}\n")
         if self._network.kind == "forward":  # without instance metadata the role's credentials come in a file
-            given = json.loads(credentials(_role(record))())
+            given = json.loads(credentials(role_of(record))())
             (aws / "credentials").write_text(
                 f"[default]\naws_access_key_id = {given['AccessKeyId']}\n"
                 f"aws_secret_access_key = {given['SecretAccessKey']}\naws_session_token = {given['Token']}\n"
@@ -266,7 +266,7 @@ class NotebookMachines:
 
 def metadata(record: Record) -> Tree:
     """What the machine's metadata service tells: little, but the role's credentials."""
-    role = _role(record)
+    role = role_of(record)
     return {
         "meta-data": {
             "iam": {"security-credentials": {role.name: credentials(role)}},
@@ -276,7 +276,7 @@ def metadata(record: Record) -> Tree:
     }
 
 
-def _role(record: Record) -> Any:
+def role_of(record: Record) -> Any:
     """The role that the instance runs with, as moto knows it."""
     roles = iam_backends[record.account][get_partition(record.region)].roles.values()
     return next(role for role in roles if role.arn == record.values["RoleArn"])
@@ -292,7 +292,7 @@ def _inside(record: Record) -> ipaddress.IPv4Interface | None:
     return ipaddress.IPv4Interface(f"{interface.private_ip_address}/{length}")
 
 
-def _mac(address: str) -> str:
+def mac_of(address: str) -> str:
     """A hardware address for an address."""
     return "02:5a:" + ":".join(f"{int(part):02x}" for part in address.split("."))
 

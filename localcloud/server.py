@@ -249,8 +249,9 @@ def _open(settings: Settings, network: Network, image: str, files: Path, sockets
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
-    from localcloud import sagemaker, sagemaker_notebooks
+    from localcloud import sagemaker, sagemaker_notebooks, sagemaker_training
     from localcloud.machines import Machines, ensure_seeds_folder
+    from localcloud.sagemaker_jobs import TrainingMachines
     from localcloud.sagemaker_machines import NotebookMachines
 
     class Quiet(WSGIRequestHandler):
@@ -268,6 +269,7 @@ def _open(settings: Settings, network: Network, image: str, files: Path, sockets
     machines.follow_the_api()
     notebooks = NotebookMachines(settings, network)
     sagemaker_notebooks.apply(notebooks)
+    sagemaker_training.apply(TrainingMachines(settings, network))
     pages = Pages(DomainDispatcherApplication(create_backend_app), network, faults, files)
     pages.machines, pages.interrupt = lambda: [*machines.rows(), *notebooks.rows()], machines.interrupt
     pages.sagemaker = sagemaker.limits.order

@@ -16,7 +16,6 @@ from typing import Any
 
 from jupyter_server.auth.identity import IdentityProvider, User
 from tornado import web
-from tornado.httputil import url_concat
 
 COOKIE = "authToken"
 KEY = Path("/etc/sagemaker/key")
@@ -52,11 +51,8 @@ class Door(IdentityProvider):
         if "session" in link:
             session = {"until": min(time.time() + link["session"], time.time() + 43200)}
             handler.set_cookie(COOKIE, sealed(session), httponly=True, expires=session["until"], samesite="Lax")
-            rest = [(name, handler.get_query_argument(name)) for name in handler.request.query_arguments]
-            view = dict(rest).get("view", "tree")
-            place = handler.request.path if handler.request.path != "/" else f"/{view}"
             # Without the token: what stands in the address bar gets copied.
-            handler.redirect(url_concat(place, [pair for pair in rest if pair[0] not in (COOKIE, "view")]))
+            handler.redirect("/lab" if handler.get_query_argument("view", "") == "lab" else "/tree")
         elif not (is_local(handler) or opened(handler.get_cookie(COOKIE, ""))):
             raise web.HTTPError(403, reason="Forbidden")
         return User("ec2-user")
