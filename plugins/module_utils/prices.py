@@ -94,6 +94,32 @@ ON_DEMAND = {
     "p5.48xlarge": 55.04,
 }
 
+#: USD per hour of a SageMaker notebook instance; training jobs cost the same, by the second. Source: the table of
+#: notebook instances on https://aws.amazon.com/sagemaker/pricing/ for us-east-1, compared on AS_OF with figures that
+#: others quote from it. A type that could not be compared is left out.
+SAGEMAKER_HOUR = {
+    **_scaled("ml.t3", 0.05, {"medium": 1, "large": 2, "xlarge": 4}),
+    "ml.t3.2xlarge": 0.399,
+    **_scaled("ml.m5", 0.1152, {"large": 1, "xlarge": 2, "2xlarge": 4, "4xlarge": 8, "12xlarge": 24, "24xlarge": 48}),
+    **_scaled("ml.c5", 0.204, {"xlarge": 1, "2xlarge": 2, "4xlarge": 4, "9xlarge": 9, "18xlarge": 18}),
+    "ml.g4dn.xlarge": 0.7364,
+    "ml.g4dn.2xlarge": 0.94,
+    "ml.g4dn.4xlarge": 1.505,
+    "ml.g4dn.8xlarge": 2.72,
+    "ml.g4dn.12xlarge": 4.89,
+    "ml.g4dn.16xlarge": 5.44,
+    "ml.g5.xlarge": 1.408,
+    "ml.g5.2xlarge": 1.515,
+    "ml.g5.4xlarge": 2.03,
+    "ml.g5.8xlarge": 3.06,
+    "ml.g5.12xlarge": 7.09,
+    "ml.g5.16xlarge": 5.12,
+    "ml.g5.24xlarge": 10.18,
+    "ml.g5.48xlarge": 20.36,
+}
+#: USD for a GiB of a notebook instance's volume and a month, running or stopped.
+SAGEMAKER_GIB_MONTH = 0.14
+
 
 @dataclass(frozen=True)
 class Prices:
@@ -197,6 +223,14 @@ def estimate(
         spot=spot_hour is not None,
         source=source,
     )
+
+
+def notebook(instance_type: str, volume_gib: int) -> dict[str, float | str | None]:
+    """What a SageMaker notebook instance costs, in USD, with date and region: ``hour`` is None for a type that is not
+    in the table."""
+    disk, compute = volume_gib * SAGEMAKER_GIB_MONTH, SAGEMAKER_HOUR.get(instance_type)
+    hour = None if compute is None else round(compute + disk / HOURS_PER_MONTH, 4)
+    return {"hour": hour, "stopped_month": round(disk, 2), "as_of": AS_OF, "region": REGION}
 
 
 def hourly(instance_type: str) -> str:
