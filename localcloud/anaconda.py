@@ -123,14 +123,19 @@ def _forget_old(files: Iterable[Path], current: Path) -> None:
             file.unlink(missing_ok=True)
 
 
+def trust() -> list[str]:
+    """Words for `podman run` that let a build trust whom this computer trusts: there may be a proxy in between."""
+    certificates = Path("/etc/ssl/certs/ca-certificates.crt")
+    words = ["--volume", f"{certificates}:{certificates}:ro", "--env", f"SSL_CERT_FILE={certificates}"]
+    return words if certificates.exists() else []
+
+
 def _build(payload: Path, image: str) -> None:
     uv = shutil.which("uv")
     if uv is None:
         raise PodmanError("uv is not installed: run `make setup-local`")
     began = time.monotonic()
     print("Building the local Anaconda; once only …", flush=True)
-    certificates = Path("/etc/ssl/certs/ca-certificates.crt")
-    trust = ["--volume", f"{certificates}:{certificates}:ro", "--env", f"SSL_CERT_FILE={certificates}"]
     with tempfile.TemporaryDirectory(dir=podman.CACHE) as out:
         mounts = [f"{out}:/out", f"{PARTS}:/parts:ro", f"{Path(uv).resolve()}:/uv:ro"]
         podman.run(
@@ -138,7 +143,7 @@ def _build(payload: Path, image: str) -> None:
             "--rm",
             "--interactive",
             *(word for mount in mounts for word in ("--volume", mount)),
-            *(trust if certificates.exists() else []),
+            *trust(),
             image,
             *("sh", "-s"),
             input=BUILD,

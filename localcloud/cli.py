@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from localcloud import images, podman, spot
+from localcloud import images, podman, sagemaker_image, spot
 from localcloud.settings import ROOT, CloudError, Settings, alive, claim, holder, recorded, take_lock
 
 READY_WITHIN = 90.0  # seconds
@@ -73,7 +73,11 @@ def _parser() -> argparse.ArgumentParser:
         )
         return sub
 
-    command("build", "build what the machines need (image, local Anaconda installer); `start` does it, too", build)
+    command(
+        "build",
+        "build what machines need (images, local Anaconda installer); else it is built at the first need",
+        build,
+    )
     starting = command("start", "start a cloud in the background, and write env and settings.yml", start)
     starting.add_argument("--foreground", action="store_true", help=argparse.SUPPRESS)
     starting.add_argument(
@@ -103,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def build(_options: argparse.Namespace) -> None:
     """Build, or say that everything is there."""
+    _build_for_start()
+    print(f"SageMaker image: {sagemaker_image.ensure_image()}")
+
+
+def _build_for_start() -> None:
+    """What a launch needs; SageMaker's own image is built when its first machine starts."""
     from localcloud import anaconda
 
     print(f"machine image: {images.ensure_machine_image()}")
@@ -117,7 +127,7 @@ def start(options: argparse.Namespace) -> int:
     Settings(options.name, state, options.port, "")  # says what is wrong with them before anything is made
     if holder(state / "lock"):
         return _runs_already(state)
-    build(options)
+    _build_for_start()
     words = [sys.executable, "-m", "localcloud", "start", "--foreground", "--state-dir", str(state)]
     words += ["--name", options.name, "--port", str(options.port)]
     words += ["--network", options.network] if options.network else []
@@ -319,12 +329,12 @@ def clean(options: argparse.Namespace) -> None:
     """Nothing of ours stays on this computer, but for clouds that run and the image that they need."""
     stop(options)
     alive = sorted(name for name in podman.clouds() if not _remove_remains(name))
-    for reference in images.machine_images():
+    for reference in [*images.built_images(sagemaker_image.NAME), *images.built_images()]:
         try:
             podman.run("rmi", reference)
-            print(f"Removed the machine image {reference}.")
+            print(f"Removed the image {reference}.")
         except podman.PodmanError:
-            print(f"Kept the machine image {reference}: containers use it.")
+            print(f"Kept the image {reference}: containers use it.")
     for file in podman.CACHE.glob("*"):
         if file.is_dir():
             shutil.rmtree(file)

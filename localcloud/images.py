@@ -77,22 +77,23 @@ def ensure_machine_image(release: str | None = None) -> str:
     recipe = "\n".join([*PACKAGES, CLOUD_INIT, *MASKED, *CHANGES, *HOOKS, platform.machine()])
     reference = f"{NAME}:{release}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     podman.CACHE.mkdir(parents=True, exist_ok=True)
-    if not _exists(reference):
+    if not exists(reference):
         with (podman.CACHE / "image.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second waits, and finds it built
-            if not _exists(reference):
+            if not exists(reference):
                 _build(reference, release)
     return reference
 
 
-def machine_images() -> list[str]:
-    """The references of all images that were built here, of every recipe."""
-    listed = podman.run("images", "--filter", f"reference={NAME}", "--format", "{{.Repository}}:{{.Tag}}")
+def built_images(name: str = NAME) -> list[str]:
+    """The references of all images with this name that were built here, of every recipe."""
+    listed = podman.run("images", "--filter", f"reference={name}", "--format", "{{.Repository}}:{{.Tag}}")
     # Podman also tells an image's other names.
-    return sorted({reference for reference in listed.split() if reference.startswith(f"{NAME}:")})
+    return sorted({reference for reference in listed.split() if reference.startswith(f"{name}:")})
 
 
-def _exists(reference: str) -> bool:
+def exists(reference: str) -> bool:
+    """Whether podman has such an image."""
     return bool(podman.run("images", "--quiet", reference).strip())
 
 

@@ -33,9 +33,15 @@ Tree = dict[str, Any]
 
 
 class MetadataService:
-    """Answers for one instance, on a socket that listens inside its machine."""
+    """Answers for one instance, on a socket that listens inside its machine.
 
-    def __init__(self, listener: socket.socket, instance: Any) -> None:
+    Args:
+        listener: the socket.
+        instance: has an ``id``, and the ``metadata_options`` of moto's instances.
+        content: what it tells of the instance; by default what EC2 tells.
+    """
+
+    def __init__(self, listener: socket.socket, instance: Any, content: Callable[[Any], Tree] | None = None) -> None:
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -57,6 +63,7 @@ class MetadataService:
                 """Machines ask every few seconds; nobody reads that."""
 
         self.instance = instance
+        self._content = content or tree
         self._tokens: dict[str, float] = {}
         self._server = ThreadingHTTPServer(listener.getsockname(), Handler, bind_and_activate=False)
         self._server.socket.close()
@@ -99,7 +106,7 @@ class MetadataService:
         known = token is not None and self._tokens.get(token, 0) > time.monotonic()
         if not known and (token is not None or options.http_tokens == "required"):
             return self._answer(request, HTTPStatus.UNAUTHORIZED)
-        found = look_up({"latest": tree(self.instance)}, request.path)
+        found = look_up({"latest": self._content(self.instance)}, request.path)
         if found is None:
             return self._answer(request, HTTPStatus.NOT_FOUND)
         return self._answer(request, HTTPStatus.OK, found)
@@ -176,7 +183,7 @@ def tree(instance: Any) -> Tree:
         role = next(iter(profile.roles), None)
         meta["iam"] = {
             "info": json.dumps({"Code": "Success", "InstanceProfileArn": profile.arn, "InstanceProfileId": profile.id}),
-            "security-credentials": {role.name: _credentials(role)} if role else {},
+            "security-credentials": {role.name: credentials(role)} if role else {},
         }
     document = {
         "accountId": instance.owner_id,
@@ -201,7 +208,7 @@ def _profile(instance: Any) -> Any:
     return association.iam_instance_profile if association else None
 
 
-def _credentials(role: Any) -> Callable[[], str]:
+def credentials(role: Any) -> Callable[[], str]:
     """Credentials of the role, made when somebody asks: moto's STS knows them and enforces what the role may do."""
 
     def make() -> str:

@@ -23,7 +23,15 @@ from moto.ec2.utils import filter_dict_attribute_mapping, random_spot_request_id
 from moto.s3.responses import S3Response
 from moto.ssm.models import Parameter, ParameterDict
 
-from localcloud import budgets, catalog, placement_groups, price_list, schedules, spot
+from localcloud import (
+    budgets,
+    catalog,
+    placement_groups,
+    price_list,
+    sagemaker,
+    schedules,
+    spot,
+)
 from localcloud.client_tokens import Tokens
 
 #: What a gp3 volume has when nobody asks for more, in MiB/s.
@@ -133,6 +141,7 @@ def apply(faults: Any, new_address: Callable[[], str]) -> None:
     budgets.apply()
     schedules.apply()
     price_list.spot_prices()
+    sagemaker.apply()
 
 
 def public_addresses(new_address: Callable[[], str]) -> None:

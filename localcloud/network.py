@@ -58,9 +58,9 @@ class Network(Protocol):
         """A machine gets another address, before it starts or while it runs."""
 
     def up(
-        self, container: str, pid: int, address: str | None, rules: list[Rule], inside: ipaddress.IPv4Interface
+        self, container: str, pid: int, address: str | None, rules: list[Rule], inside: ipaddress.IPv4Interface | None
     ) -> socket.socket | None:
-        """A machine runs: guard it, and give it its private address, where there can be one.
+        """A machine runs: guard it, and give it its private address, where it has one and there can be one.
 
         Returns:
             a listening socket for its metadata service, where there can be one.
@@ -146,13 +146,13 @@ class Bridge:
             subprocess.run(["ip", "neighbor", "flush", "to", address], capture_output=True, check=False)
 
     def up(
-        self, container: str, pid: int, address: str | None, rules: list[Rule], inside: ipaddress.IPv4Interface
+        self, container: str, pid: int, address: str | None, rules: list[Rule], inside: ipaddress.IPv4Interface | None
     ) -> socket.socket | None:
         self._pids[container] = pid
         self.guard(container, rules)
         # Machines talk to each other by their private addresses. Where this computer needs one of that network for
         # itself, its name server for instance, they would lose it: they have the public ones, too.
-        if not any(inside.network.overlaps(other) for other in _taken_networks()):
+        if inside and not any(inside.network.overlaps(other) for other in _taken_networks()):
             _inside(pid, ["ip", "address", "replace", str(inside), "dev", "eth0"])
         _inside(pid, ["ip", "address", "replace", f"{METADATA_ADDRESS}/32", "dev", "lo"])
         return _listen_inside(pid, METADATA_ADDRESS, 80)
@@ -205,7 +205,7 @@ class Forward:
         """The doors move with the next `up`."""
 
     def up(
-        self, container: str, pid: int, address: str | None, rules: list[Rule], inside: ipaddress.IPv4Interface
+        self, container: str, pid: int, address: str | None, rules: list[Rule], inside: ipaddress.IPv4Interface | None
     ) -> socket.socket | None:
         self.down(container)
         if address:

@@ -51,19 +51,38 @@ def run(*args: str, check: bool = True, input: str | None = None) -> str:
     return done.stdout
 
 
+def begin(*args: str) -> subprocess.Popen[str]:
+    """Begin ``podman ARGS``, and read along what it prints.
+
+    Raises:
+        PodmanError: podman is missing.
+    """
+    return subprocess.Popen(
+        ["podman", *args],
+        env={**os.environ, **environment()},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+
+
 def containers_of(name: str) -> list[str]:
     """The ids of a cloud's containers, in whatever state."""
     return run("ps", "--all", "--quiet", "--filter", f"label={LABEL}={name}").split()
 
 
 def remove_containers(name: str) -> int:
-    """Remove a cloud's containers, running or not, and the images made of them; how many containers there were."""
+    """Remove a cloud's containers, their volumes and the images made of them; how many containers there were."""
     found = containers_of(name)
     if found:
         run("rm", "--force", "--time", "0", *found)
     # An image keeps the labels of the container that it was made of.
     if baked := run("images", "--all", "--quiet", "--filter", f"label={LABEL}={name}").split():
         run("rmi", "--force", *baked, check=False)
+    if volumes := run("volume", "ls", "--quiet", "--filter", f"label={LABEL}={name}").split():
+        run("volume", "rm", "--force", *volumes, check=False)
     return len(found)
 
 

@@ -71,6 +71,7 @@ class Pages:
         self._files = files
         self.machines: Callable[[], list[dict[str, str]]] = list
         self.interrupt: Callable[[str, int], spot.Interruption] | None = None
+        self.sagemaker: Callable[[dict[str, Any]], None] = dict
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """WSGI."""
@@ -88,6 +89,7 @@ class Pages:
                 return _text(start_response, json.dumps(self.machines()))
             case "POST", ["faults"]:
                 self._faults.order(body)
+                self.sagemaker(body.get("sagemaker", {}))
                 return _text(start_response, "ok\n")
             case "POST", ["interrupt"] if self.interrupt:
                 try:
@@ -247,7 +249,10 @@ def _open(settings: Settings, network: Network, image: str, files: Path, sockets
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
+    from localcloud import sagemaker, sagemaker_notebooks, sagemaker_training
     from localcloud.machines import Machines, ensure_seeds_folder
+    from localcloud.sagemaker_jobs import TrainingMachines
+    from localcloud.sagemaker_machines import NotebookMachines
 
     class Quiet(WSGIRequestHandler):
         """Keeps connections open, as AWS does, and leaves the log to machines and errors."""
@@ -262,8 +267,12 @@ def _open(settings: Settings, network: Network, image: str, files: Path, sockets
     extend_moto(faults, network)
     machines = Machines(settings, network, image)
     machines.follow_the_api()
+    notebooks = NotebookMachines(settings, network)
+    sagemaker_notebooks.apply(notebooks)
+    sagemaker_training.apply(TrainingMachines(settings, network))
     pages = Pages(DomainDispatcherApplication(create_backend_app), network, faults, files)
-    pages.machines, pages.interrupt = machines.rows, machines.interrupt
+    pages.machines, pages.interrupt = lambda: [*machines.rows(), *notebooks.rows()], machines.interrupt
+    pages.sagemaker = sagemaker.limits.order
     for listener in sockets:
         address, port = listener.getsockname()
         server = make_server(address, port, pages, threaded=True, request_handler=Quiet, fd=listener.detach())

@@ -11,8 +11,8 @@ version_added: 0.1.0
 short_description: A notebook instance of SageMaker, in the state that is wanted
 description:
   - Makes, changes, starts, stops and deletes one notebook instance.
-  - Waits for what is under way, maintenance too. Stops an instance before a change or deletion that needs it, and starts
-    it again where it ran.
+  - Waits for what is under way, maintenance too. Stops an instance before a change or deletion that needs it, and
+    starts it again where it ran.
   - An option that is left out stays as it is.
   - A stopped instance costs its volume only.
 options:
@@ -340,7 +340,8 @@ class Notebook:
         self.changes["notebook_instance"] = "delete"
         if self.check:
             return
-        self.wait(*instances.SETTLED, None)
+        if self.status not in instances.SETTLED:
+            self.wait(*instances.SETTLED, None)
         if self.status == "InService":
             self.stop()
             self.wait("Stopped", "Failed", None)

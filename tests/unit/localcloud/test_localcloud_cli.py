@@ -86,7 +86,7 @@ def test_start_where_one_runs_says_so_and_status_tells_one_that_does_not_answer(
 
 
 def test_a_cloud_that_cannot_start_gives_its_reason(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "build", lambda _: None)
+    monkeypatch.setattr(cli, "_build_for_start", lambda: None)
     taken = claim("unit-taken")
     words = ["start", "--name", "unit-taken", "--state-dir", str(tmp_path), "--port", "0"]
     assert cli.main(words) == 1
@@ -100,14 +100,14 @@ def test_clean_removes_the_dead_and_the_images_and_leaves_the_living(tmp_path, c
     (tmp_path / "cache/files/installer.sh").touch()
     (tmp_path / "cache/podman.json").touch()
     monkeypatch.setattr(cli.podman, "clouds", lambda: {"unit-dead", "unit-alive"})
-    monkeypatch.setattr(images, "machine_images", lambda: ["localhost/a:1", "localhost/a:2"])
+    monkeypatch.setattr(images, "built_images", lambda name="": [] if name else ["localhost/a:1", "localhost/a:2"])
     pod.answers["rmi", "localhost/a:2"] = PodmanError("podman rmi: image is in use by a container")
     living = claim("unit-alive")
     assert cli.main(["clean", "--state-dir", str(tmp_path / "state")]) == 0
     living.close()
     out = capsys.readouterr().out
-    assert "Removed the machine image localhost/a:1." in out
-    assert "Kept the machine image localhost/a:2: containers use it." in out
+    assert "Removed the image localhost/a:1." in out
+    assert "Kept the image localhost/a:2: containers use it." in out
     assert "Left alone, because they run: unit-alive." in out
     assert pod.called("network", "rm") == [("network", "rm", "--force", "localcloud-unit-dead")]
     assert list((tmp_path / "cache").iterdir()) == []

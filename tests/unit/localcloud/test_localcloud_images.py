@@ -73,4 +73,4 @@ def test_a_failed_build_tells_the_last_lines_and_leaves_no_folder(monkeypatch, p
 
 def test_only_images_that_were_built_here_are_listed(pod):
     pod.answers["images", "--filter"] = f"{images.NAME}:a\nlocalhost/other:b\n{images.NAME}:a\n"
-    assert images.machine_images() == [f"{images.NAME}:a"]
+    assert images.built_images() == [f"{images.NAME}:a"]
