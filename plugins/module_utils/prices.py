@@ -17,6 +17,12 @@ REGION = "us-east-1"
 GP3_GIB_MONTH = 0.08
 #: USD for a GiB of a snapshot and a month; a snapshot holds what is in use of the disk, so this is the most it costs.
 SNAPSHOT_GIB_MONTH = 0.05
+#: USD for a GiB of a notebook instance's or Studio space's disk and a month.
+SAGEMAKER_GIB_MONTH = 0.14
+#: USD for a GiB of EFS (standard, regional) and a month.
+EFS_GIB_MONTH = 0.30
+#: USD for a GiB of stored logs and a month.
+LOGS_GIB_MONTH = 0.03
 #: USD for a public IPv4 address and an hour; an automatic one is given back while the machine is stopped.
 IPV4_HOUR = 0.005
 
@@ -94,15 +100,35 @@ ON_DEMAND = {
     "p5.48xlarge": 55.04,
 }
 
-#: USD per hour of a SageMaker notebook instance; training jobs cost the same, by the second. Source: the table of
-#: notebook instances on https://aws.amazon.com/sagemaker/pricing/ for us-east-1, compared on AS_OF with figures that
-#: others quote from it. A type that could not be compared is left out.
+#: USD per hour of SageMaker's machines: notebook instances, Studio apps, training jobs, endpoints. Source: SageMaker's
+#: public price page (aws.amazon.com/sagemaker/pricing), as it is quoted on AS_OF. A type that is not here has no known
+#: price.
 SAGEMAKER_HOUR = {
-    **_scaled("ml.t3", 0.05, {"medium": 1, "large": 2, "xlarge": 4}),
+    "ml.t2.medium": 0.0464,
+    "ml.t2.large": 0.111,
+    "ml.t2.xlarge": 0.223,
+    "ml.t2.2xlarge": 0.445,
+    "ml.t3.medium": 0.05,
+    "ml.t3.large": 0.10,
+    "ml.t3.xlarge": 0.20,
     "ml.t3.2xlarge": 0.399,
-    **_scaled("ml.m5", 0.1152, {"large": 1, "xlarge": 2, "2xlarge": 4, "4xlarge": 8, "12xlarge": 24, "24xlarge": 48}),
-    **_scaled("ml.c5", 0.204, {"xlarge": 1, "2xlarge": 2, "4xlarge": 4, "9xlarge": 9, "18xlarge": 18}),
-    "ml.g4dn.xlarge": 0.7364,
+    "ml.m5.large": 0.115,
+    "ml.m5.xlarge": 0.23,
+    "ml.m5.2xlarge": 0.461,
+    "ml.m5.4xlarge": 0.922,
+    "ml.m5.12xlarge": 2.765,
+    "ml.m5.24xlarge": 5.53,
+    "ml.c5.large": 0.102,
+    "ml.c5.xlarge": 0.204,
+    "ml.c5.2xlarge": 0.408,
+    "ml.c5.4xlarge": 0.816,
+    "ml.c5.9xlarge": 1.836,
+    "ml.c5.18xlarge": 3.672,
+    "ml.r5.large": 0.151,
+    "ml.r5.xlarge": 0.302,
+    "ml.r5.2xlarge": 0.605,
+    "ml.r5.4xlarge": 1.21,
+    "ml.g4dn.xlarge": 0.736,
     "ml.g4dn.2xlarge": 0.94,
     "ml.g4dn.4xlarge": 1.505,
     "ml.g4dn.8xlarge": 2.72,
@@ -117,8 +143,6 @@ SAGEMAKER_HOUR = {
     "ml.g5.24xlarge": 10.18,
     "ml.g5.48xlarge": 20.36,
 }
-#: USD for a GiB of a notebook instance's volume and a month, running or stopped.
-SAGEMAKER_GIB_MONTH = 0.14
 
 
 @dataclass(frozen=True)
