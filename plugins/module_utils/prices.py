@@ -100,7 +100,9 @@ ON_DEMAND = {
     "p5.48xlarge": 55.04,
 }
 
-#: USD per hour of SageMaker's machines: notebook instances, Studio apps, training jobs, endpoints.
+#: USD per hour of SageMaker's machines: notebook instances, Studio apps, training jobs, endpoints. Source: SageMaker's
+#: public price page (aws.amazon.com/sagemaker/pricing), as it is quoted on AS_OF. A type that is not here has no known
+#: price.
 SAGEMAKER_HOUR = {
     "ml.t2.medium": 0.0464,
     "ml.t2.large": 0.111,
@@ -245,6 +247,14 @@ def estimate(
         spot=spot_hour is not None,
         source=source,
     )
+
+
+def notebook(instance_type: str, volume_gib: int) -> dict[str, float | str | None]:
+    """What a SageMaker notebook instance costs, in USD, with date and region: ``hour`` is None for a type that is not
+    in the table."""
+    disk, compute = volume_gib * SAGEMAKER_GIB_MONTH, SAGEMAKER_HOUR.get(instance_type)
+    hour = None if compute is None else round(compute + disk / HOURS_PER_MONTH, 4)
+    return {"hour": hour, "stopped_month": round(disk, 2), "as_of": AS_OF, "region": REGION}
 
 
 def hourly(instance_type: str) -> str:
