@@ -309,7 +309,10 @@ plan:
     instance_profile: {description: The name of the instance profile., type: str, returned: always}
     iam_path: {description: The path for roles and profiles of this region., type: str, returned: always}
     budget: {description: The budget as it is; empty when there is none or nobody asks., type: dict, returned: always}
-    quota: {description: The vCPUs that the account may run of this family., type: dict, returned: always}
+    quota:
+      description: The vCPUs that the account may run of this family, with I(on_demand) and I(spot) apart.
+      type: dict
+      returned: always
     prices:
       description: Estimated prices of all machines together, with the date and region of the list they come from.
       type: dict
@@ -382,7 +385,7 @@ from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
     tags_to_set,
 )
 from ansible_collections.lightsout.aws.plugins.module_utils.price_list import PriceList, endpoint_region
-from ansible_collections.lightsout.aws.plugins.module_utils.prices import Prices, estimate
+from ansible_collections.lightsout.aws.plugins.module_utils.prices import HOURS_PER_MONTH, Prices, estimate
 from ansible_collections.lightsout.aws.plugins.module_utils.quotas import quota_of
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import (
     LightsoutError,
@@ -615,7 +618,7 @@ class Preflight:
             calls["credits"] = self.find_credits
         if self.params["needs"] or (self.params["alternatives"] and self.params["complete"]):
             calls["choices"] = self.find_choices
-        if machine["spot"]:
+        if machine["spot"] or self.params["complete"]:
             calls["spot_price"] = self.find_spot_price
         return calls
 
@@ -696,18 +699,28 @@ class Preflight:
             ) from error
 
     def find_quota(self) -> dict[str, Any]:
-        """The account's limit for the family. Not everyone may ask, and nothing depends on the answer."""
-        found = quota_of(self.machine["instance_type"], self.machine["spot"])
-        if not found:
+        """The account's limits for the family. Not everyone may ask, and nothing depends on the answer."""
+        spot = self.machine["spot"]
+        ways = (spot, not spot) if self.params["complete"] else (spot,)
+        found = {way: quota_of(self.machine["instance_type"], way) for way in ways}
+        if not found[spot]:
             return {}
-        code, family = found
-        try:
-            answer = self.client("service-quotas", attempts=1, read_timeout=5).get_service_quota(
-                ServiceCode="ec2", QuotaCode=code
-            )
-        except Exception:
-            return {"family": family, "code": code, "vcpus": None}
-        return {"family": family, "code": code, "vcpus": int(answer["Quota"]["Value"])}
+        client = self.client("service-quotas", attempts=1, read_timeout=5)
+        told = at_once(
+            {
+                way: lambda code=code: client.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
+                for way, (code, _family) in found.items()
+            }
+        )
+        vcpus = {way: None if isinstance(value, Exception) else int(value) for way, value in told.items()}
+        code, family = found[spot]
+        return {
+            "family": family,
+            "code": code,
+            "vcpus": vcpus[spot],
+            "on_demand": vcpus.get(False),
+            "spot": vcpus.get(True),
+        }
 
     @property
     def price_list(self) -> PriceList:
@@ -808,23 +821,12 @@ class Preflight:
         """Whether somebody will be told before the money is gone."""
         if "budget" not in answers or any("cost_guard_" in problem for problem in self.problems):
             return
-        now, wish = answers["budget"], self.budget
-        if isinstance(now, Exception):
-            self.problems.append(
-                f"{explain(now, 'look for a budget')} Without one, a forgotten machine is noticed with the bill; if "
-                "you do want none, say so: -e cost_guard_monthly_limit=0"
-            )
-            return
-        alerts = budgets.wanted_alerts(wish["emails"], wish["alerts"])
-        project = self.project if wish["count"] == "project" else None
-        if now is None:
-            self.problems += checks.missing_budget_problems(wish, self.project)
-            self.changes["budget"] = "create"
-            return
-        self.plan["budget"] = now.as_dict()
-        changes = budgets.differences(now, wish["limit"], project, alerts)
-        if changes:
-            self.changes["budget"] = {key: list(change) for key, change in changes.items()}
+        problems, change = checks.budget_against(answers["budget"], self.budget, self.project)
+        self.problems += problems
+        if change:
+            self.changes["budget"] = change
+        if isinstance(answers["budget"], budgets.Budget):
+            self.plan["budget"] = answers["budget"].as_dict()
 
     def read_deadlines(self, answers: dict[str, Any]) -> None:
         """Whether AWS will stop each machine at the end of its lease."""
@@ -1174,11 +1176,13 @@ class Preflight:
         machine, spot = self.machine, answers.get("spot_price")
         sizes = {m["name"]: m["disk_gib"] for m in self.plan["machines"]}
         size = sum(max(machine["volume_size"], sizes.get(name, 0)) for name in self.names)
-        quoted = spot if isinstance(spot, float) else None
+        now = spot if isinstance(spot, float) else None
+        quoted = now if machine["spot"] else None
         known = machine["instance_type"] if not machine["spot"] else None
         listed = answers.get("prices")
         source = listed if isinstance(listed, Prices) else self.price_list.known()
         self.plan["prices"] = estimate(known, size, machine["public_ip"], quoted, self.count, source).as_dict()
+        self.plan["prices"] |= {"on_demand_hour": source.on_demand.get(machine["instance_type"]), "spot_hour": now}
         self.plan["credits"] = answers.get("credits") or {}
         found = answers.get("choices", [])
         if not self.failed(found, "look for types that meet the need"):
@@ -1231,11 +1235,9 @@ class Preflight:
             ]
             rows += [("Credits", text) for text in credit_lines(plan["credits"])]
             if plan["quota"]:
-                limit = plan["quota"]["vcpus"]
-                said = "unknown (AWS did not tell)" if limit is None else f"{limit} vCPU"
                 vcpus = facts.get("vcpus", 0) * self.count
-                asked = f", these machines have {vcpus}" if self.count > 1 and vcpus else ""
-                rows.append(("Quota", f"{plan['quota']['family']} family: {said}{asked}"))
+                asked = f"; these machines have {vcpus}" if self.count > 1 and vcpus else ""
+                rows.append(("Quota", f"{plan['quota']['family']} family: {quota_words(plan['quota'])}{asked}"))
             rows += [("Notice", text) for text in plan["notices"]]
             rows += [("To do", text) for text in todo(self.changes)] or [("To do", "nothing, all is as it should be")]
         lines, before = [], ""
@@ -1333,11 +1335,28 @@ def price_lines(prices: dict[str, Any], instance_type: str, region: str, count: 
     if not prices["listed"]:
         listed += "; from our own table, not from AWS"
     source = "AWS's spot price now" if prices["purchase"] == "spot" else listed
+    each = [
+        f"{title} {hour:.4g}" if hour is not None else f"{title} unknown"
+        for title, hour in (("on demand", prices["on_demand_hour"]), ("as a spot machine", prices["spot_hour"]))
+    ]
     return [
         f"USD {prices['hour']:.4g} an hour, {prices['day']:.2f} a day, {prices['month']:.2f} a month"
         f"{f' for {count} machines' if count > 1 else ''} ({source}{elsewhere})",
+        f"of an hour: a machine {', '.join(each)}; addresses {prices['address_hour']:.4g}, disks "
+        f"{prices['disk_month'] / HOURS_PER_MONTH:.4g}",
         stopped,
     ]
+
+
+def quota_words(quota: dict[str, Any]) -> str:
+    """What the account may run of a family, on demand and as spot machines, which count apart."""
+    if quota["on_demand"] is None and quota["spot"] is None:
+        return "unknown (AWS did not tell)"
+
+    def words(limit: int | None) -> str:
+        return "unknown" if limit is None else f"{limit} vCPU"
+
+    return f"{words(quota['on_demand'])} on demand, {words(quota['spot'])} spot"
 
 
 def credit_lines(plan: dict[str, Any]) -> list[str]:
