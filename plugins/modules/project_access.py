@@ -139,7 +139,7 @@ def change(call, group_id: str, rules: dict[tuple[Any, str], dict], done_already
 
 def told(pairs) -> list[str]:
     """Rules for people."""
-    return [f"{port} from {source}" for port, source in sorted(pairs, key=str)]
+    return sorted(f"{port} from {source}" for port, source in pairs)
 
 
 def adjust(ec2, group: dict[str, Any], wanted: set[tuple[int, str]], check_mode: bool) -> dict[str, Any]:

@@ -77,7 +77,10 @@ def main() -> None:
         handle, name = tempfile.mkstemp(dir=path.parent)  # for its owner alone
         with os.fdopen(handle, "wb") as file:
             file.write(f"{line}\n".encode() + before)
+        new = not path.exists()
         module.atomic_move(name, str(path))  # with the mode and owner of the file that was there
+        if new:
+            path.chmod(0o600)
     module.exit_json(changed=True, backup=backup, diff={"before": "", "after": f"{line}\n"})
 
 

@@ -16,7 +16,7 @@ def test_all_other_bytes_stay_and_there_is_a_copy(run, tmp_path, before) -> None
     path = tmp_path / "config"
     path.write_bytes(before)
     path.chmod(0o640)
-    told = run(ssh_include, path=str(path), line=LINE, _ansible_check_mode=True)
+    told = run(ssh_include, check=True, path=str(path), line=LINE)
     assert told["changed"] and path.read_bytes() == before
     done = run(ssh_include, path=str(path), line=LINE)
     assert done["changed"] and path.read_bytes() == LINE.encode() + b"\n" + before
