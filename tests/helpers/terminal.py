@@ -11,7 +11,12 @@ from collections.abc import Mapping
 
 
 def converse(
-    command: list[str], answers: list[tuple[str, str]], env: Mapping[str, str], cwd: str, timeout: float = 120
+    command: list[str],
+    answers: list[tuple[str, str]],
+    env: Mapping[str, str],
+    cwd: str,
+    timeout: float = 120,
+    thinking: float = 0.5,
 ) -> tuple[int, str]:
     """Run it until it ends.
 
@@ -21,6 +26,7 @@ def converse(
         env: its whole environment.
         cwd: the folder to run in.
         timeout: seconds until it is ended.
+        thinking: seconds before each answer; what is typed before a prompt listens is thrown away.
 
     Returns:
         its exit status, and all that was on the screen.
@@ -43,6 +49,7 @@ def converse(
             break
         if waiting and (found := screen.find(waiting[0][0], seen)) >= 0:
             seen = found + len(waiting[0][0])
+            time.sleep(thinking)
             os.write(ours, waiting.pop(0)[1].encode() + b"\r")
     os.close(ours)
     try:
