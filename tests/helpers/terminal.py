@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
+import termios
 import time
 from collections.abc import Mapping
+
+
+def listens(terminal: int, timeout: float = 10) -> None:
+    """Wait until somebody reads each key that is typed; what is typed before that is thrown away."""
+    deadline = time.monotonic() + timeout
+    while termios.tcgetattr(terminal)[3] & termios.ICANON and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def converse(
@@ -26,7 +35,7 @@ def converse(
         env: its whole environment.
         cwd: the folder to run in.
         timeout: seconds until it is ended.
-        thinking: seconds before each answer; what is typed before a prompt listens is thrown away.
+        thinking: seconds before each answer.
 
     Returns:
         its exit status, and all that was on the screen.
@@ -49,11 +58,12 @@ def converse(
             break
         if waiting and (found := screen.find(waiting[0][0], seen)) >= 0:
             seen = found + len(waiting[0][0])
+            listens(ours)
             time.sleep(thinking)
             os.write(ours, waiting.pop(0)[1].encode() + b"\r")
     os.close(ours)
     try:
         return process.wait(10), screen
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # setsid has made it one of its own
         raise AssertionError(f"{command} did not end:\n{screen}") from None

@@ -178,15 +178,6 @@ class TestJupyter:
         again = door.run("jupyter")
         assert unchanged(again) and f":{port}/lab" in again.output
 
-    def test_a_port_that_is_taken_is_told(self, door) -> None:
-        door.run("jupyter", access_tunnel="closed")
-        assert not list(door.keys.glob("*.tunnel"))
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-            line = one_line(door.run("jupyter", expect=2, access_tunnel_port=port))
-            assert f"access_tunnel_port is {port}, which something else" in line
-        door.run("jupyter")
-
     def test_a_password_is_made_kept_in_a_vault_and_changed_in_one_command(self, door, tmp_path) -> None:
         secret, file = tmp_path / "secret", tmp_path / "vault.yml"
         secret.write_text("of the vault\n")
@@ -347,7 +338,10 @@ class TestAnotherAddress:
         assert run.changed["localhost"] == 1
         with door.jupyter() as jupyter:
             jupyter.login("asked for at a terminal")
+        door.run("jupyter", access_tunnel="closed")
+        assert not list(door.keys.glob("door-*.tunnel"))
 
+    @pytest.mark.long  # test_autostop uses it, too
     def test_directly_when_it_is_asked_for(self, door) -> None:
         way = {"access_jupyter": "direct"}
         door.run("provision", **way)
