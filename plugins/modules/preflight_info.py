@@ -206,6 +206,9 @@ options:
         description: Whether a running machine may be stopped for a change that needs it.
         type: bool
         default: false
+      access:
+        description: How people reach Jupyter on it, kept in the tag C(lightsout:access).
+        type: str
       tags:
         description: Further tags.
         type: dict
@@ -350,15 +353,13 @@ problems:
 """
 
 import datetime
-import ipaddress
 import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from ansible.module_utils.urls import open_url
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.lightsout.aws.plugins.module_utils import budgets, checks, choices, schedules
+from ansible_collections.lightsout.aws.plugins.module_utils import access, budgets, checks, choices, schedules
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once, pages
 from ansible_collections.lightsout.aws.plugins.module_utils.images import IMAGES, architecture_of, is_ami_id
 from ansible_collections.lightsout.aws.plugins.module_utils.machines import (
@@ -373,6 +374,7 @@ from ansible_collections.lightsout.aws.plugins.module_utils.machines import (
 )
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
     SCHEMA,
+    TAG_ACCESS,
     TAG_PROJECT,
     TAG_SCHEMA,
     TAG_USER,
@@ -396,17 +398,11 @@ from ansible_collections.lightsout.aws.plugins.module_utils.sentences import (
     numbered,
 )
 
-#: What ``rules_of`` calls a rule for all ports of all protocols.
-EVERYTHING = "-1 None-None"
-
 #: What people are told of the rule by which a security group admits itself.
 AMONG_THEMSELVES = "all ports between the machines"
 
 #: A table longer than this helps nobody to choose.
 CHOICES = 12
-
-#: How long the address service may take, in seconds.
-CHECKIP_TIMEOUT = 5
 
 
 class Preflight:
@@ -588,7 +584,7 @@ class Preflight:
         if self.params["deadline"]:
             calls |= {f"deadline of {name}": lambda name=name: self.find_deadline(name) for name in self.names}
         if checks.AUTO in self.cidrs:
-            calls["own_address"] = self.own_address
+            calls["own_address"] = lambda: access.own_address(self.params["checkip_url"])
         if self.machine["instance_profile"]:
             calls["profile"] = lambda: self.client("iam").get_instance_profile(
                 InstanceProfileName=self.machine["instance_profile"]
@@ -637,18 +633,6 @@ class Preflight:
         """The project's budget; budgets belong to the account, which must be known first."""
         account = self.client("sts").get_caller_identity()["Account"]
         return budgets.observe(self.client("budgets", budgets.REGION), account, f"lightsout-{self.project}")
-
-    def own_address(self) -> str:
-        """The address that AWS sees us come from, as a network of one."""
-        url = self.params["checkip_url"]
-        try:
-            text = open_url(url, timeout=CHECKIP_TIMEOUT).read(100).decode("ascii", "replace").strip()
-            return str(ipaddress.ip_network(text))
-        except (OSError, ValueError) as error:
-            raise LightsoutError(
-                f"lightsout_access_cidr is 'auto', but {url} did not tell your address ({error}): give it "
-                "yourself, for example `-e lightsout_access_cidr=203.0.113.7`."
-            ) from error
 
     def find_image(self) -> dict[str, Any]:
         """The AMI behind the image's name, as EC2 describes it."""
@@ -902,10 +886,10 @@ class Preflight:
             )
             return
         shall = {(port, cidr) for port in self.machine["ports"] for cidr in self.plan["access_cidrs"]}
-        among = (EVERYTHING, group["GroupId"])
+        among = (access.EVERYTHING, group["GroupId"])
         if self.plan["members_talk"]:
             shall.add(among)
-        are = rules_of(group)
+        are = access.rules_of(group)
 
         def told(rules: set[tuple[Any, str]]) -> list[str]:
             return [
@@ -967,7 +951,12 @@ class Preflight:
             termination_protection=machine["termination_protection"],
             spot=machine["spot"],
             placement_group=self.plan["placement_group"].get("name"),
-            tags={**self.tags, TAG_SCHEMA: SCHEMA, "Name": name},
+            tags={
+                **self.tags,
+                **({TAG_ACCESS: machine["access"]} if machine["access"] else {}),
+                TAG_SCHEMA: SCHEMA,
+                "Name": name,
+            },
         )
 
     def read_surplus(self, machines: list[dict[str, Any]]) -> None:
@@ -1223,8 +1212,7 @@ class Preflight:
             rows.append(
                 ("Disk", f"{machine['volume_size']} GiB gp3, encrypted{' (each machine)' if self.count > 1 else ''}")
             )
-            ports = ", ".join(str(port) for port in machine["ports"])
-            rows.append(("Access", f"ports {ports} from {', '.join(plan['access_cidrs'])}"))
+            rows.append(("Access", access_line(machine["ports"], plan["access_cidrs"])))
             rows.append(
                 ("Lease", f"{self.params['lease']} from creation" + (f", until {now['expires']}" if now else ""))
             )
@@ -1277,21 +1265,6 @@ def local_public_key(private: Path, public: Path) -> str:
     return key.public_key().public_bytes(*form).decode()
 
 
-def rules_of(group: dict[str, Any]) -> set[tuple[Any, str]]:
-    """What a security group lets in, as pairs of port and source; anything but one TCP port is its own description."""
-    rules: set[tuple[Any, str]] = set()
-    for rule in group.get("IpPermissions", []):
-        first, last = rule.get("FromPort"), rule.get("ToPort")
-        port = (
-            first if rule.get("IpProtocol") == "tcp" and first == last else f"{rule.get('IpProtocol')} {first}-{last}"
-        )
-        sources = [r["CidrIp"] for r in rule.get("IpRanges", [])] + [r["CidrIpv6"] for r in rule.get("Ipv6Ranges", [])]
-        sources += [r.get("GroupId", "a group") for r in rule.get("UserIdGroupPairs", [])]
-        sources += [r["PrefixListId"] for r in rule.get("PrefixListIds", [])]
-        rules |= {(port, source) for source in sources}
-    return rules
-
-
 def facts_of(described: dict[str, Any]) -> dict[str, Any]:
     """An instance type's figures that people choose by."""
     gpus = described.get("GpuInfo", {}).get("Gpus", [])
@@ -1316,6 +1289,13 @@ def name_of(machine: dict[str, Any]) -> str:
 def state_of(machine: dict[str, Any]) -> str:
     """What follows the name of a machine that there is."""
     return f", {machine['state']}, {machine['public_ip'] or machine['private_ip']}" if machine else ""
+
+
+def access_line(ports: list[int], cidrs: list[str]) -> str:
+    """Who gets in where."""
+    if not ports:
+        return "no open port; through AWS Systems Manager, for those whom your account lets"
+    return f"port{'s' if len(ports) > 1 else ''} {', '.join(map(str, ports))} from {', '.join(cidrs)}"
 
 
 def price_lines(prices: dict[str, Any], instance_type: str, region: str, count: int = 1) -> list[str]:
@@ -1433,6 +1413,7 @@ def main() -> None:
         "permissions_boundary": {},
         "policy_document": {"type": "dict", "default": {}},
         "allow_stop": {"type": "bool", "default": False},
+        "access": {},
         "tags": {"type": "dict", "default": {}},
     }
     module = AnsibleAWSModule(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import secrets
 import subprocess
 from urllib.parse import quote
@@ -39,6 +40,7 @@ def flow(cloud, tmp_path_factory):
                 "lightsout_project": PROJECT,
                 "lightsout_key_directory": str(keys),
                 "training_fetch_folder": str(results),
+                "access_ssh_include": False,
                 **variables,
             },
         )
@@ -126,9 +128,9 @@ class TestFlow:
         assert PASSWORD not in run.output
 
     def test_jupyter_runs_a_cell_over_verified_tls_and_refuses_a_wrong_password(self, flow) -> None:
-        (machine,) = machines(flow)
         certificate = ssh(flow, "cat /etc/lightsout/jupyter/certificate.pem")
-        with JupyterClient(f"https://{machine['PublicIpAddress']}:8888", certificate) as jupyter:
+        port = re.search(r"https://127\.0\.0\.1:(\d+)/lab", flow("jupyter").output)[1]
+        with JupyterClient(f"https://127.0.0.1:{port}", certificate) as jupyter:
             with pytest.raises(LoginRefused):
                 jupyter.login(PASSWORD + "x")
             jupyter.login(PASSWORD)

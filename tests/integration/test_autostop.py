@@ -113,7 +113,7 @@ class Machine:
 def machine(cloud, tmp_path_factory) -> Iterator[Machine]:
     """A configured machine that looks often, and stays on for an hour."""
     project = Project(cloud, "idle", tmp_path_factory.mktemp("idle"))
-    project.run("provision")
+    project.run("provision", access_jupyter="direct")
     made = Machine(project)
     made.configure()
     yield made

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import pytest
+from ansible_collections.lightsout.aws.plugins.module_utils import access
 from ansible_collections.lightsout.aws.plugins.modules import (
     budgets_budget,
     ec2_machine,
@@ -190,7 +191,7 @@ class TestPlan:
             def read(_size: int) -> bytes:
                 return b"198.51.100.4\n"
 
-        monkeypatch.setattr(preflight_info, "open_url", lambda *_args, **_options: Answer)
+        monkeypatch.setattr(access, "open_url", lambda *_args, **_options: Answer)
         assert look(access_cidrs=["auto"])["plan"]["access_cidrs"] == ["198.51.100.4/32"]
 
 
