@@ -131,6 +131,8 @@ def record() -> dict[str, set[str]]:
     finally:
         subprocess.run([*cloud, "stop", *state], cwd=ROOT, check=False)
     recorded = {run["playbook"]: set(seen[key_of(run["playbook"])]) for run in TABLE["runs"]}
+    for name, actions in TABLE["also"].items():
+        recorded[name] |= set(actions)
     recorded["machines"] = {"ec2:DescribeInstances"}
     for name, parts in TABLE["together"].items():
         recorded[name] = set().union(*(recorded[part] for part in parts))
