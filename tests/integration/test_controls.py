@@ -37,8 +37,7 @@ def project(cloud, tmp_path_factory):
     cloud.client("s3").create_bucket(Bucket="of-controls")
     project = Project(cloud, "controls", tmp_path_factory.mktemp("controls"))
     project.run("provision", training_sync_to="s3://of-controls/results")
-    yield project
-    project.run("teardown", teardown_confirm=False)
+    return project  # the last test tears it down
 
 
 @pytest.fixture(scope="module")
