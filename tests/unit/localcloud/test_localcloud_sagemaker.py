@@ -169,6 +169,7 @@ def test_all_problems_of_a_request_are_told_at_once(sm):
     assert message.startswith("3 validation errors detected: ")
 
 
+@pytest.mark.filterwarnings("ignore:Exception.*does not match an error shape")  # moto means its models
 def test_a_member_of_the_wrong_type_is_no_request(sm):
     assert refusal(sm.create_notebook_instance, **asked(), VolumeSizeInGB=[1])[0] == "SerializationException"
     assert refusal(sm.list_notebook_instances, MaxResults=True)[0] == "SerializationException"
@@ -365,6 +366,7 @@ def test_a_link_only_to_one_that_is_in_service_and_for_a_session_of_the_allowed_
         assert code == "ValidationException"
 
 
+@pytest.mark.filterwarnings("ignore:Exception.*does not match an error shape")  # moto means its models
 def test_a_quota_an_exhausted_type_and_throttled_calls(sm, make, backstage):
     sagemaker.limits.order({"quotas": {"ml.g5.xlarge": 1}, "exhausted": ["ml.p3.2xlarge"]})
     make("first", InstanceType="ml.g5.xlarge")
