@@ -62,6 +62,10 @@ bench: setup-local  ## Measure configure.yml beside a shell script, pyinfra and 
 bench-transfer: setup-local  ## Measure uploads and fetches of 10,000 files beside rsync; writes docs/transfer.md
 	@eval "$$(python -m localcloud podman-env)"; python -m bench.transfer
 
+.PHONY: bench-lights
+bench-lights: setup-local  ## Measure teardown, status and the agent; writes docs/lights-out.md
+	@eval "$$(python -m localcloud podman-env)"; PYTHONPATH=collections python -m bench.lights
+
 .PHONY: docs
 docs: setup-local  ## Write the variable tables of the roles' READMEs from their argument specs
 	@python -m tools.role_docs

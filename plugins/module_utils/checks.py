@@ -16,10 +16,15 @@ try:
 except ImportError:  # AnsibleAWSModule says it when the module starts
     create_loader = None
 
-from ansible_collections.lightsout.aws.plugins.module_utils.budgets import EMAIL, MOST_EMAILS
+from ansible_collections.lightsout.aws.plugins.module_utils.budgets import (
+    EMAIL,
+    MOST_EMAILS,
+    differences,
+    wanted_alerts,
+)
 from ansible_collections.lightsout.aws.plugins.module_utils.images import IMAGES, is_ami_id, login_user_of
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import parse_lease, project_problem
-from ansible_collections.lightsout.aws.plugins.module_utils.sentences import LightsoutError, did_you_mean
+from ansible_collections.lightsout.aws.plugins.module_utils.sentences import LightsoutError, did_you_mean, explain
 
 #: The word that asks for the caller's own address.
 AUTO = "auto"
@@ -182,10 +187,9 @@ def machine_problems(machine: dict[str, Any]) -> list[str]:
         problems.append(
             f"ec2_machine_metadata_hop_limit is {machine['metadata_hop_limit']}: give a number from 1 to 64."
         )
-    wrong = [str(port) for port in machine["ports"] if not 1 <= port <= 65535]
-    if wrong:
-        problems.append(f"ec2_machine_ports holds {', '.join(wrong)}: a port is a number from 1 to 65535.")
-    if 22 not in machine["ports"]:
+    problems += port_problems(machine["ports"])
+    # No port at all is a way, too: that of AWS Systems Manager.
+    if machine["ports"] and 22 not in machine["ports"]:
         problems.append("ec2_machine_ports lacks 22, without which nobody can configure the machine.")
     for policy in machine["policies"]:
         if not policy.startswith("arn:"):
@@ -199,6 +203,12 @@ def machine_problems(machine: dict[str, Any]) -> list[str]:
             "ec2_machine_policy_document is given too: a machine has one profile, so use one or the other."
         )
     return problems
+
+
+def port_problems(ports: list[int]) -> list[str]:
+    """Numbers that are no port's."""
+    wrong = [str(port) for port in ports if not 1 <= port <= 65535]
+    return [f"ec2_machine_ports holds {', '.join(wrong)}: a port is a number from 1 to 65535."] if wrong else []
 
 
 def budget_problems(budget: dict[str, Any]) -> list[str]:
@@ -236,6 +246,30 @@ def missing_budget_problems(budget: dict[str, Any], project: str) -> list[str]:
             "address, for example `-e cost_guard_email=you@example.org`."
         ]
     return []
+
+
+def budget_against(now: Any, wish: dict[str, Any], project: str) -> tuple[list[str], Any]:
+    """The budget that is wanted against the one that there is.
+
+    Args:
+        now: a Budget; None for none; the exception that came when it was asked for.
+        wish: with ``limit``, ``emails``, ``alerts`` and ``count``.
+        project: whose it is.
+
+    Returns:
+        the problems; and what would be done, C(create) or what differs, None for nothing.
+    """
+    if isinstance(now, Exception):
+        problem = (
+            f"{explain(now, 'look for a budget')} Without one, a forgotten machine is noticed with the bill; if you do "
+            "want none, say so: -e cost_guard_monthly_limit=0"
+        )
+        return [problem], None
+    if now is None:
+        return missing_budget_problems(wish, project), "create"
+    counted = project if wish["count"] == "project" else None
+    changes = differences(now, wish["limit"], counted, wanted_alerts(wish["emails"], wish["alerts"]))
+    return [], {key: list(change) for key, change in changes.items()} or None
 
 
 def login_user(image: str, ami_name: str, given: str | None) -> str:

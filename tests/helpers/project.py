@@ -109,6 +109,7 @@ class Project:
                 "lightsout_project": self.name,
                 "lightsout_key_directory": str(self.keys),
                 "training_fetch_folder": str(self.folder / "results"),
+                "access_ssh_include": False,
                 **variables,
             },
         )
