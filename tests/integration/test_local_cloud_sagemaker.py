@@ -161,8 +161,9 @@ def test_a_cell_runs_in_a_browser(ground, notebook):
         assert "authToken" not in page.ask("location.href")
         page.go(page.ask("location.origin") + "/lab/tree/sum.ipynb")
         page.until("!!document.querySelector('.jp-Notebook .jp-CodeCell .cm-content')", 120)
-        # Before the kernel is connected, nothing that is clicked on has an effect.
-        page.until("document.querySelector('#jp-bottom-panel').innerText.includes('| Idle')", 120)
+        # The status bar tells of the kernel of what was clicked on; before it is connected, no button has an effect.
+        idle = "document.querySelector('#jp-bottom-panel').innerText.includes('| Idle')"
+        until(lambda: page.click(".jp-Notebook .jp-CodeCell .cm-content") or page.ask(idle), "the kernel is ready")
         page.click("[data-jp-item-name=run] jp-button")
         assert page.until("(document.querySelector('.jp-OutputArea-output') || {}).innerText").strip() == "42"
 
