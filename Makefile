@@ -75,6 +75,10 @@ lock: setup-local  ## Renew the locked requirements from requirements*.in
 	@for file in requirements requirements-dev; do \
 	  uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.12 \
 	    --custom-compile-command "make lock" "$$file.in" -o "$$file.txt"; done
+	@for part in anaconda_standin sagemaker_image; do \
+	  uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --python-version 3.11 --custom-compile-command "make lock" "localcloud/$$part/requirements.in" \
+	    -o "localcloud/$$part/requirements.txt"; done
 
 .PHONY: clean
 clean:  ## Stop the local cloud and remove all that was made here (AWS and your results stay untouched)
