@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.lightsout.aws.plugins.module_utils.sagemaker import plain
+from ansible_collections.lightsout.aws.plugins.module_utils.sagemaker import plain, same_key
 
 #: States that last. Every other one ends by itself.
 SETTLED = ("InService", "Stopped", "Failed")
@@ -80,8 +80,8 @@ def read(raw: dict[str, Any] | None, tags: dict[str, str]) -> dict[str, Any]:
 def _same(option: str, now: Any, wanted: Any) -> bool:
     if isinstance(wanted, list):
         return sorted(now) == sorted(wanted)
-    if option == "kms_key_id":  # a key's ARN ends with its id
-        return now.rpartition("key/")[2] == wanted.rpartition("key/")[2]
+    if option == "kms_key_id":
+        return same_key(now, wanted)
     return now == wanted
 
 

@@ -98,6 +98,13 @@ def _as_text(value: Any) -> Any:
     return value
 
 
+def same_key(now: str, wanted: str) -> bool:
+    """Whether a KMS key is the wanted one, by its id or ARN. Which key an alias means, only KMS could say."""
+    if "alias/" in wanted:
+        return bool(now)
+    return now.rpartition("key/")[2] == wanted.rpartition("key/")[2]
+
+
 def plain(answer: dict[str, Any] | None, prefix: str = "") -> dict[str, Any]:
     """An answer in snake_case, with times as text.
 

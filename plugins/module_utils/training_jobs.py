@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ansible_collections.lightsout.aws.plugins.module_utils.sagemaker import describe, plain
+from ansible_collections.lightsout.aws.plugins.module_utils.sagemaker import describe, plain, same_key
 
 #: States that last.
 ENDED = ("Completed", "Failed", "Stopped")
@@ -157,11 +157,12 @@ def read(raw: dict[str, Any] | None, tags: dict[str, str]) -> dict[str, Any]:
 
 def differences(now: dict[str, Any], given: dict[str, Any]) -> dict[str, list[Any]]:
     """What is and what is wanted, for the settings that were given and differ."""
-    unordered = ("subnets", "security_group_ids")
 
     def same(option: str) -> bool:
-        if option in unordered:
+        if option in ("subnets", "security_group_ids"):
             return sorted(now[option]) == sorted(given[option])
+        if option in ("kms_key_id", "output_kms_key_id"):
+            return same_key(now[option], given[option])
         return now[option] == given[option]
 
     return {option: [now[option], given[option]] for option in given if not same(option)}

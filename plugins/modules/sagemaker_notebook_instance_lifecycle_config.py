@@ -164,9 +164,7 @@ class LifecycleConfig:
     def ensure(self) -> dict[str, Any]:
         """Do what is to be done; returns the module's result."""
         before = self.observe()
-        if before:
-            what = f"lifecycle configuration {self.params['name']}"
-            sagemaker.refuse_foreign(what, before["tags"], self.params["tags"])
+        self.refuse_foreign(before)
         if self.params["state"] == "absent":
             after = self.ensure_absent(before)
         elif before:
@@ -181,6 +179,12 @@ class LifecycleConfig:
             "changes": self.changes,
             "diff": {"before": before, "after": after if self.check else now},
         }
+
+    def refuse_foreign(self, seen: dict[str, Any]) -> None:
+        """Keep away from what is not ours."""
+        if seen:
+            what = f"lifecycle configuration {self.params['name']}"
+            sagemaker.refuse_foreign(what, seen["tags"], self.params["tags"])
 
     def ensure_absent(self, before: dict[str, Any]) -> dict[str, Any]:
         """No configuration; returns what it will be."""
@@ -202,7 +206,15 @@ class LifecycleConfig:
             request = {**self.which, **self.members({key: text for key, text in self.wanted.items() if text})}
             if tags:
                 request["Tags"] = tags_as_list(tags)
-            self.client.create_notebook_instance_lifecycle_config(**request)
+            try:
+                self.client.create_notebook_instance_lifecycle_config(**request)
+            except Exception as error:
+                # Another run was first; what it made is as good as ours when it is ours.
+                found = self.observe() if sagemaker.is_taken(error) else {}
+                if not found:
+                    raise
+                self.refuse_foreign(found)
+                return self.ensure_existing(found)
         return {"name": self.params["name"], "on_create": "", "on_start": "", **self.wanted, "tags": tags}
 
     def ensure_existing(self, before: dict[str, Any]) -> dict[str, Any]:

@@ -113,7 +113,7 @@ from urllib.parse import urlsplit, urlunsplit
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.lightsout.aws.plugins.module_utils import sagemaker
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients
-from ansible_collections.lightsout.aws.plugins.module_utils.sentences import LightsoutError, numbered
+from ansible_collections.lightsout.aws.plugins.module_utils.sentences import LightsoutError, error_message, numbered
 
 #: For how many seconds a notebook instance's link can be used, whatever one would like.
 NOTEBOOK_EXPIRY = 300
@@ -161,6 +161,11 @@ def link_of_notebook(client, params: dict[str, Any], session: dict[str, int]) ->
     except Exception as error:
         if sagemaker.is_missing(error):
             raise LightsoutError(f"There is no notebook instance {name}.") from error
+        if "not in ([InService])" in error_message(error):
+            raise LightsoutError(
+                f"The notebook instance {name} does not run, so there is no link into it: start it first (AWS says: "
+                f"{error_message(error)})"
+            ) from error
         raise
     parts = urlsplit(answer["AuthorizedUrl"])
     query = [parts.query, NOTEBOOK_LANDINGS.get(params["landing"], "")]

@@ -63,6 +63,22 @@ def test_an_answer_becomes_plain() -> None:
     assert sagemaker.plain(None) == {}
 
 
+@pytest.mark.parametrize(
+    ("now", "wanted", "same"),
+    [
+        ("arn:aws:kms:us-east-1:1:key/a", "a", True),
+        ("a", "arn:aws:kms:us-east-1:1:key/a", True),
+        ("a", "b", False),
+        ("", "a", False),
+        ("", "", True),
+        ("a", "alias/mine", True),
+        ("", "alias/mine", False),
+    ],
+)
+def test_a_key_is_known_by_id_and_arn(now: str, wanted: str, same: bool) -> None:
+    assert sagemaker.same_key(now, wanted) is same
+
+
 def test_tags_are_purged_only_when_asked_and_never_those_of_aws() -> None:
     current = {"a": "1", "b": "2", "aws:x": "y"}
     assert sagemaker.tags_to_drop(current, {"a": "1"}, False) == []

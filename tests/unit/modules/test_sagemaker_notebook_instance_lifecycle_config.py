@@ -122,6 +122,16 @@ def test_somebody_elses_is_left_alone(there, keep, state) -> None:
     assert "not ours" in keep(state=state, on_start=SCRIPT)["msg"]
 
 
+@pytest.mark.parametrize("tags", [TAGS, {}])
+def test_another_run_that_was_first_is_as_good_when_it_is_ours(aws, there, missing, keep, tags) -> None:
+    missing()
+    aws.refuse(f"create_{THING}", "ValidationException", "(Details: … Lifecycle Config already exists.)")
+    there(tags=tags, OnStart=content(SCRIPT))
+    result = keep(on_start=SCRIPT)
+    assert result["failed"] is (tags == {})
+    assert "not ours" in result["msg"] if result["failed"] else not result["changed"]
+
+
 def test_a_script_as_long_as_can_be_goes_through(aws, there, missing, keep) -> None:
     longest = "#!/bin/sh\n" + "x" * (12288 - 10)
     missing()

@@ -73,7 +73,8 @@ def test_what_is_not_there_is_named(aws, run) -> None:
 def test_one_that_does_not_run_says_so(aws, run) -> None:
     words = "Status (Stopped) not in ([InService])."
     aws.refuse("create_presigned_notebook_instance_url", "ValidationException", words)
-    assert words in run(presigned, notebook_instance_name="nb")["msg"]
+    msg = run(presigned, notebook_instance_name="nb")["msg"]
+    assert "notebook instance nb does not run" in msg and "start it first" in msg and words in msg
 
 
 @pytest.mark.parametrize(
