@@ -78,8 +78,8 @@ def network_problems(role: str, subnet: str, groups: list[str]) -> list[str]:
 def bucket_problems(variable: str, buckets: list[str]) -> list[str]:
     """Names that no bucket can have."""
     return [
-        f"{variable} holds '{bucket}', which is not a bucket's name: they have 3 to 63 lower-case letters, digits, dots "
-        "and hyphens, and no s3:// before them."
+        f"{variable} holds '{bucket}', which is not a bucket's name: they have 3 to 63 lower-case letters, digits, "
+        "dots and hyphens, and no s3:// before them."
         for bucket in buckets
         if not _BUCKET.fullmatch(bucket)
     ]
@@ -199,9 +199,7 @@ def new_training_problems(training: dict[str, Any]) -> list[str]:
     if not training["command"].strip():
         problems.append(f"{role}_command is empty: say what the job runs, for example 'python train.py'.")
     if not training["source"]:
-        problems.append(
-            f"{role}_source is empty: give the file or folder that the job needs, for example examples/reranker."
-        )
+        problems.append(f"{role}_source is empty: give the file or folder that it needs, such as examples/reranker.")
     elif not pathlib.Path(training["source"]).expanduser().exists():
         problems.append(
             f"{role}_source is '{training['source']}', which is not there: give a file or folder on this computer, "

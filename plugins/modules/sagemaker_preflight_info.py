@@ -286,8 +286,8 @@ class Preflight:
         self.problems += sagemaker_checks.new_training_problems(self.training)
         if len(self.plan["bucket"]) > LONGEST_BUCKET:
             self.problems.append(
-                f"sagemaker_training_bucket is empty, and the project's own would be '{own}' with {len(own)} characters: "
-                f"a bucket's name has at most {LONGEST_BUCKET}; give one, or the project a shorter name."
+                f"sagemaker_training_bucket is empty, and our own would be '{own}', of {len(own)} characters: "
+                f"a bucket's name has {LONGEST_BUCKET}; give one, or the project a shorter name."
             )
 
     def tell_training(self) -> None:
