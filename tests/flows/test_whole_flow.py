@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 import subprocess
+import urllib.parse
+from pathlib import Path
 
 import boto3
 import pytest
 
+from tests.helpers.least_privilege import keys_for
 from tests.helpers.playbook import play
 from tools.jupyter_client import JupyterClient, LoginRefused
 
@@ -21,13 +26,17 @@ pytestmark = [pytest.mark.cloud, pytest.mark.timeout(1500)]
 
 @pytest.fixture(scope="module")
 def flow(cloud, tmp_path_factory):
-    """Runs playbooks on this module's project; keys and results go to a folder of its own."""
+    """Runs playbooks on this module's project, each as somebody who may do what docs/iam allows, and nothing else.
+
+    Keys and results go to a folder of its own.
+    """
+    user = functools.cache(functools.partial(keys_for, cloud))
     keys, results = tmp_path_factory.mktemp("keys"), tmp_path_factory.mktemp("results")
 
-    def run(name: str, *arguments: str, **variables):
+    def run(name: str, *arguments: str, without: str = "", **variables):
         return play(
             name,
-            {**cloud.env, "LIGHTSOUT_JUPYTER_PASSWORD": PASSWORD},
+            {**cloud.env, **user(name, without=without), "LIGHTSOUT_JUPYTER_PASSWORD": PASSWORD},
             *arguments,
             settings=cloud.settings,
             **{
@@ -57,13 +66,14 @@ def machines(flow) -> list[dict]:
     return [i for r in found for i in r["Instances"] if i["State"]["Name"] not in {"terminated", "shutting-down"}]
 
 
-def ssh(flow, command: str, project: str = PROJECT, machine: dict | None = None) -> str:
+def ssh(flow, command: str, project: str = PROJECT, machine: dict | None = None, stdin: str = "") -> str:
     """What the machine's shell answers."""
     machine = machine or machines(flow)[0]
     options = ["-o", "IdentitiesOnly=yes", "-o", f"HostKeyAlias={machine['InstanceId']}", "-o", "BatchMode=yes"]
     options += ["-o", f"UserKnownHostsFile={flow.keys / 'known_hosts'}", "-i", str(flow.keys / f"{project}.pem")]
     target = f"ubuntu@{machine['PublicIpAddress']}"
-    return subprocess.run(["ssh", *options, target, command], check=True, capture_output=True, text=True).stdout
+    words = ["ssh", *options, target, command]
+    return subprocess.run(words, input=stdin, check=True, capture_output=True, text=True).stdout
 
 
 class TestFlow:
@@ -78,6 +88,11 @@ class TestFlow:
         flow("provision", "--check")
         assert not machines(flow)
         assert not flow.ec2.describe_key_pairs(Filters=MINE)["KeyPairs"]
+
+    def test_provision_without_one_of_its_permissions_names_it_and_makes_no_machine(self, flow) -> None:
+        run = flow("provision", without="ec2:RunInstances", expect=2)
+        assert "ec2:RunInstances" in run.output
+        assert not machines(flow)
 
     def test_provision_makes_one_tagged_encrypted_imdsv2_machine(self, flow) -> None:
         flow("provision")
@@ -99,7 +114,7 @@ class TestFlow:
         assert ssh(flow, "ls -d /opt/anaconda3 2>/dev/null || echo none").strip() == "none"
 
     def test_configure_then_again_changes_nothing(self, flow) -> None:
-        flow("configure")
+        flow.told = flow("configure", "-vvv").output
         run = flow("configure")
         assert set(run.changed.values()) == {0}, run.output
 
@@ -141,6 +156,66 @@ class TestFlow:
         metrics = json.loads((flow.results / JOB / "metrics.json").read_text())
         assert metrics["mrr_at_10_trained"] > metrics["mrr_at_10_untrained"]
         assert set(flow("fetch", training_job=JOB).changed.values()) == {0}
+
+    def test_only_the_ports_of_ssh_and_jupyter_listen_and_only_keys_log_in(self, flow) -> None:
+        sockets = ssh(flow, "sudo ss --no-header --numeric --listening --tcp --udp").splitlines()
+        outside = {line.split()[4].rpartition(":") for line in sockets}
+        ports = {int(port) for address, _, port in outside if not address.startswith(("127.", "[::1]"))}
+        assert {22, 8888} <= ports <= {22, 443, 8888}, sockets
+        sshd = ssh(flow, "sudo sshd -T -C user=ubuntu,host=x,addr=192.0.2.1").splitlines()
+        assert {"passwordauthentication no", "kbdinteractiveauthentication no", "permitrootlogin no"} <= set(sshd)
+
+    def test_no_secret_is_where_it_does_not_belong(self, flow) -> None:
+        pem = (flow.keys / f"{PROJECT}.pem").read_text().splitlines()
+        login = pem[3]  # from the middle of the private key
+        token = ssh(flow, "sudo cat /run/lightsout-jupyter/token")
+        tls = ssh(flow, "sudo sed -n 2p /etc/lightsout/jupyter/private_key.pem").strip()
+        password = {PASSWORD, json.dumps(PASSWORD)[1:-1], json.dumps(PASSWORD, ensure_ascii=False)[1:-1]}
+        password |= {urllib.parse.quote(PASSWORD), urllib.parse.quote_plus(PASSWORD)}
+
+        def found(secrets: set[str], home: str = "$^") -> list[str]:
+            """Where on the machine they are, but in files where they belong."""
+            looks = (
+                "grep --recursive --binary-files=text --devices=skip --files-with-matches --no-messages --fixed-strings"
+                ' --exclude-dir=proc --exclude-dir=sys --file=/dev/stdin / <<< "$secrets";'
+                "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
+                " | grep --quiet --binary-files=text --fixed-strings --file=<(cat <<< \"$secrets\") && echo 'a process';"
+                "journalctl --output=export --no-pager | grep --quiet --binary-files=text --fixed-strings"
+                " --file=<(cat <<< \"$secrets\") && echo 'the journal'; true"
+            )
+            text = "\n".join(sorted(secrets))
+            script = f"secrets=$(cat <<'SECRETS'\n{text}\nSECRETS\n)\n{looks}\n"
+            return [
+                line
+                for line in ssh(flow, "sudo bash -s", stdin=script).split("\n")
+                if line and not re.match(home, line)
+            ]
+
+        canary = "a-secret-that-lies-about-4711"
+        ssh(flow, f"echo {canary} > canary.txt; logger {canary}")
+        assert {"/home/ubuntu/canary.txt", "the journal"} <= set(found({canary}))
+        assert found(password | {login}) == []
+        jupyter = (
+            r"/run/lightsout-jupyter/token|/home/ubuntu/.local/share/jupyter/runtime/jpserver-\d+(-open)?\.(json|html)"
+        )
+        assert found({token}, jupyter) == []
+        assert found({tls}, "/etc/lightsout/jupyter/private_key.pem") == []
+
+        everywhere = password | {login, token, tls}
+        (machine,) = machines(flow)
+        data = flow.ec2.describe_instance_attribute(InstanceId=machine["InstanceId"], Attribute="userData")
+        on_aws = json.dumps(
+            [machine, flow.ec2.describe_tags()["Tags"], data["UserData"]], default=str, ensure_ascii=False
+        )
+        remembered = [path for path in (Path.home() / ".ansible/lightsout").rglob("*") if path.is_file()]
+        on_disk = "".join(path.read_text(errors="replace") for path in remembered)
+        git = subprocess.run(
+            ["git", "grep", "--untracked", "-lF", "-e", login, "-e", token, "-e", tls], capture_output=True, check=False
+        )
+        assert git.stdout == b""
+        for place in (flow.told, on_aws, on_disk):
+            assert len(place) > 100
+            assert [secret for secret in everywhere if secret in place] == []
 
     def test_stop_and_start_keep_the_disk_and_the_jobs(self, flow) -> None:
         (before,) = machines(flow)
