@@ -179,7 +179,8 @@ class TestFlow:
                 "grep --recursive --binary-files=text --devices=skip --files-with-matches --no-messages --fixed-strings"
                 ' --exclude-dir=proc --exclude-dir=sys --file=/dev/stdin / <<< "$secrets";'
                 "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
-                " | grep --quiet --binary-files=text --fixed-strings --file=<(cat <<< \"$secrets\") && echo 'a process';"
+                " | grep --quiet --binary-files=text --fixed-strings"
+                " --file=<(cat <<< \"$secrets\") && echo 'a process';"
                 "journalctl --output=export --no-pager | grep --quiet --binary-files=text --fixed-strings"
                 " --file=<(cat <<< \"$secrets\") && echo 'the journal'; true"
             )
