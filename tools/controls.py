@@ -106,13 +106,28 @@ def wide(statement: dict[str, Any]) -> bool:
     return statement["Effect"] == "Allow" and any(action.endswith("*") for action in actions)
 
 
+def disks_go(machine: dict[str, Any]) -> bool:
+    """Whether its disks end with it."""
+    return all(disk["Ebs"]["DeleteOnTermination"] for disk in machine["BlockDeviceMappings"])
+
+
+def in_ours(machine: dict[str, Any]) -> bool:
+    """Whether it is in groups of ours only."""
+    return all(group["GroupName"].startswith("lightsout-") for group in machine["SecurityGroups"])
+
+
+def metadata(machine: dict[str, Any], option: str, wanted: Any) -> bool:
+    """Whether an option of instance metadata is as it shall be."""
+    return machine["MetadataOptions"][option] == wanted
+
+
 CONTROLS: list[tuple[str, Callable[[Client, str], list[Thing]], Callable[[dict[str, Any]], bool]]] = [
-    ("instance metadata needs a session token (IMDSv2)", machines, lambda m: m["MetadataOptions"]["HttpTokens"] == "required"),
-    ("instance metadata is out of containers' reach (hop limit 1)", machines, lambda m: m["MetadataOptions"]["HttpPutResponseHopLimit"] == 1),
+    ("instance metadata needs a token (IMDSv2)", machines, lambda m: metadata(m, "HttpTokens", "required")),
+    ("containers cannot ask for it (hop limit 1)", machines, lambda m: metadata(m, "HttpPutResponseHopLimit", 1)),
     ("machines are entered with a key pair", machines, lambda m: bool(m.get("KeyName"))),
     ("a machine has one network interface", machines, lambda m: len(m["NetworkInterfaces"]) == 1),
-    ("disks go with their machine", machines, lambda m: all(d["Ebs"]["DeleteOnTermination"] for d in m["BlockDeviceMappings"])),
-    ("machines are in our own group alone", machines, lambda m: all(g["GroupName"].startswith("lightsout-") for g in m["SecurityGroups"])),
+    ("disks go with their machine", machines, disks_go),
+    ("machines are in our own group alone", machines, in_ours),
     ("disks are encrypted", volumes, lambda v: v["Encrypted"]),
     ("no disk lies about without a machine", volumes, lambda v: bool(v["Attachments"])),
     ("no group lets the world in", groups, lambda g: not sources(g) & WORLD),

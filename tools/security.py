@@ -1,8 +1,8 @@
-"""Writes docs/security.md: what independent judges say of what Lightsout makes, and which of their checks can fail here.
+"""Writes docs/security.md: what independent judges say of what Lightsout makes, and which checks can fail here at all.
 
-``make security`` makes a project on a local cloud of its own, and beside it things that are wrong in every way (canary.py).
-Prowler looks at both. A check that passes ours counts only when it fails the wrong ones: there are checks that an imitation
-of AWS passes whatever is there. Our own controls (controls.py) and checkov, on this repository, come after.
+``make security`` makes a project on a local cloud of its own, and beside it things that are wrong in every way
+(canary.py). Prowler looks at both. A check that passes ours counts only when it fails the wrong ones: there are checks
+that an imitation of AWS passes whatever is there. Our own controls (controls.py) and checkov's rules come after.
 Exit status 1: something fails, and tools/security.yml gives no reason.
 """
 
@@ -32,6 +32,11 @@ PROJECT = "judged"
 
 #: The judges, each in an environment of its own: they pin what we pin otherwise.
 JUDGES = {"prowler": "5.46.0", "checkov": "3.3.30"}
+
+INTRODUCTION = """\
+Independent judges look at what the playbooks make, on the [local cloud](../localcloud/README.md). Beside it are things
+that are wrong in every way we could think of: where a check fails those, that it passes ours means something. What
+concerns the whole account (passwords, root, trails) is not here: it is [left to you](threat-model.md)."""
 
 Finding = tuple[str, str, str, str]
 
@@ -184,9 +189,7 @@ def main() -> None:
                 "",
                 f"<!-- written by `make security`: Prowler {JUDGES['prowler']}, checkov {JUDGES['checkov']} -->",
                 "",
-                "Independent judges look at what the playbooks make, on the [local cloud](../localcloud/README.md). Beside it",
-                "are things that are wrong in every way we could think of: where a check fails those, its *passes* for ours",
-                "means something. What concerns the account (passwords, root, trails) is [left to you](threat-model.md).",
+                INTRODUCTION,
                 "",
                 f"## Prowler: {count['passes']} pass, {count['**not by default**']} do not by default, "
                 f"{count['passes, unproven']} unproven",
