@@ -37,7 +37,7 @@ CONDITIONS: dict[str, dict[str, dict[str, Any]]] = {
     "tagged": {"StringLike": {"aws:RequestTag/lightsout:project": "*"}},
     "making": {"Null": {"ec2:CreateAction": "false"}},
     "passed": {"StringEquals": {"iam:PassedToService": TABLE["passed"]}},
-    "bounded": {"StringLike": {"iam:PermissionsBoundary": BOUNDARY}},
+    "bounded": {"ArnLike": {"iam:PermissionsBoundary": BOUNDARY}},
 }
 
 

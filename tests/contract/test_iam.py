@@ -60,7 +60,7 @@ def test_roles_are_ours_bounded_and_passed_to_few(name) -> None:
             assert statement["Resource"] == ["arn:aws:iam::*:role/lightsout/*"]
             assert condition["StringEquals"]["iam:PassedToService"] == iam.TABLE["passed"]
         if {"iam:CreateRole", "iam:PutRolePolicy", "iam:AttachRolePolicy"} & set(statement["Action"]):
-            assert condition["StringLike"]["iam:PermissionsBoundary"] == iam.BOUNDARY
+            assert condition["ArnLike"]["iam:PermissionsBoundary"] == iam.BOUNDARY
 
 
 @every

@@ -14,6 +14,7 @@ import pytest
 
 from tests.helpers.least_privilege import keys_for
 from tests.helpers.playbook import play
+from tools import controls
 from tools.jupyter_client import JupyterClient, LoginRefused
 
 PROJECT, LATER = "flow", "flow-later"
@@ -47,7 +48,7 @@ def flow(cloud, tmp_path_factory):
             },
         )
 
-    run.keys, run.results = keys, results
+    run.keys, run.results, run.client = keys, results, cloud.client
     run.ec2 = boto3.client(
         "ec2",
         endpoint_url=cloud.env["AWS_ENDPOINT_URL"],
@@ -101,6 +102,11 @@ class TestFlow:
         (volume,) = flow.ec2.describe_volumes(Filters=MINE)["Volumes"]
         assert (volume["Encrypted"], volume["VolumeType"], volume["Size"]) == (True, "gp3", 30)
         assert (flow.keys / f"{PROJECT}.pem").stat().st_mode & 0o777 == 0o400
+
+    def test_what_was_made_passes_all_of_our_controls(self, flow) -> None:
+        failing = {title: bad for title, bad in controls.offenders(flow.client, PROJECT).items() if bad}
+        assert failing == {}
+        assert len(controls.present(flow.client, PROJECT)) >= 12
 
     def test_second_provision_changes_nothing(self, flow) -> None:
         (before,) = machines(flow)
