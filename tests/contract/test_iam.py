@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from localcloud.permissions import allows
+from tests.helpers.least_privilege import policy_without
 from tools import iam
 
 POLICIES = sorted(path.stem for path in iam.FOLDER.glob("*.json") if path.stem != "boundary")
@@ -17,12 +18,6 @@ LOOKS = re.compile(r"\w+:(Describe|Get|List|View)\w*")
 COMMON = re.compile(r"arn:aws:ec2:\*:\*?:(image|subnet|snapshot|vpc)/\*")
 
 every = pytest.mark.parametrize("name", POLICIES)
-
-
-def without(document: dict, action: str) -> dict:
-    """The policy without one of its actions."""
-    kept = [{**s, "Action": [a for a in s["Action"] if a != action]} for s in document["Statement"]]
-    return {**document, "Statement": [s for s in kept if s["Action"]]}
 
 
 def test_every_playbook_has_a_policy() -> None:
@@ -68,7 +63,7 @@ def test_no_action_is_there_twice_over(name) -> None:
     """Without any one of them, what needed it is refused."""
     document = iam.shipped(name)
     for action in iam.actions_of(document):
-        assert allows([document], action) and not allows([without(document, action)], action)
+        assert allows([document], action) and not allows([policy_without(document, action)], action)
 
 
 def test_an_action_without_a_rule_is_refused() -> None:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from tests.conftest import Cloud
 from tools import iam
+
+
+def policy_without(document: dict[str, Any], action: str) -> dict[str, Any]:
+    """The policy without one of its actions."""
+    kept = [{**s, "Action": [a for a in s["Action"] if a != action]} for s in document["Statement"]]
+    return {**document, "Statement": [s for s in kept if s["Action"]]}
 
 
 def keys_for(cloud: Cloud, playbook: str, *, without: str = "", prefix: str = "least") -> dict[str, str]:
@@ -20,9 +27,7 @@ def keys_for(cloud: Cloud, playbook: str, *, without: str = "", prefix: str = "l
     if "." in playbook:
         return {}
     client = cloud.client("iam")
-    document = iam.shipped(iam.policy_of(playbook))
-    for statement in document["Statement"]:
-        statement["Action"] = [action for action in statement["Action"] if action != without]
+    document = policy_without(iam.shipped(iam.policy_of(playbook)), without)
     name = f"{prefix}-{playbook}-{without.replace(':', '-')}"
     client.create_user(UserName=name)
     client.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=json.dumps(document))
