@@ -70,6 +70,14 @@ bench-lights: setup-local  ## Measure teardown, status and the agent; writes doc
 docs: setup-local  ## Write the variable tables of the roles' READMEs from their argument specs
 	@python -m tools.role_docs
 
+.PHONY: iam
+iam: setup-local  ## Write docs/iam/*.json from what the playbooks ask AWS for, recorded on the local cloud
+	@python -m tools.iam
+
+.PHONY: security
+security: setup-local  ## Let Prowler and checkov judge what we make, on the local cloud; writes docs/security.md
+	@python -m tools.security
+
 .PHONY: lock
 lock: setup-local  ## Renew the locked requirements from requirements*.in
 	@for file in requirements requirements-dev; do \

@@ -1,8 +1,8 @@
 """Writes docs/iam/<playbook>.json: the policy with which a playbook can do its work, and no more.
 
-``make iam`` runs the playbooks of tools/iam.yml on a local cloud of its own, which notes the IAM actions that each asks for, and
-puts them together with that file's rules: to which things, on what condition. ``--project``, ``--account`` and ``--boundary`` write
-narrower ones for your own account, without a run.
+``make iam`` runs the playbooks of tools/iam.yml on a local cloud of its own, which notes the IAM actions that each asks
+for, and puts them together with that file's rules: to which things, on what condition. ``--to`` with ``--project``,
+``--account`` and ``--boundary`` writes narrower ones for your own account, without a run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CONDITIONS: dict[str, dict[str, dict[str, Any]]] = {
     "tagged": {"StringLike": {"aws:RequestTag/lightsout:project": "*"}},
     "making": {"Null": {"ec2:CreateAction": "false"}},
     "passed": {"StringEquals": {"iam:PassedToService": TABLE["passed"]}},
-    "bounded": {"StringLike": {"iam:PermissionsBoundary": BOUNDARY}},
+    "bounded": {"ArnLike": {"iam:PermissionsBoundary": BOUNDARY}},
 }
 
 
@@ -117,10 +117,9 @@ def record() -> dict[str, set[str]]:
                 "lightsout_key_directory": str(STATE / "keys"),
                 **run.get("with", {}),
             }
-            print(run["playbook"], flush=True)
+            book = f"playbooks/{run['playbook']}.yml"
             subprocess.run(
-                ["ansible-playbook", f"playbooks/{run['playbook']}.yml", "-e", f"@{STATE}/settings.yml"]
-                + ["-e", json.dumps(variables)],
+                ["ansible-playbook", book, "-e", f"@{STATE}/settings.yml", "-e", json.dumps(variables)],
                 cwd=ROOT,
                 env={**env, "AWS_ACCESS_KEY_ID": key_of(run["playbook"])},
                 stdin=subprocess.DEVNULL,
