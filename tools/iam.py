@@ -111,10 +111,13 @@ def record() -> dict[str, set[str]]:
     try:
         words = shlex.split((STATE / "env").read_text().replace("export ", ""))
         env = {**os.environ, **dict(word.split("=", 1) for word in words)}
+        for cache in STATE.glob("prices-*.json"):  # whoever finds prices there does not ask for them
+            cache.unlink()
         for run in TABLE["runs"]:
             variables = {
                 "lightsout_project": "iam",
                 "lightsout_key_directory": str(STATE / "keys"),
+                "preflight_price_cache": str(STATE / f"prices-{run['playbook']}.json"),
                 **run.get("with", {}),
             }
             book = f"playbooks/{run['playbook']}.yml"
