@@ -1,4 +1,4 @@
-"""A SageMaker notebook's whole life by the playbooks, and a training job: made once, opened, stopped by itself, gone."""
+"""A SageMaker notebook's whole life by the playbooks, and a training job: made once, opened, stopped, and gone."""
 
 from __future__ import annotations
 
