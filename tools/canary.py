@@ -7,6 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 PROJECT = "canary"
+#: Of administrators, databases and others that nobody shows to the world.
+PORTS = (20, 21, 22, 23, 25, 110, 135, 143, 445, 1433, 1434, 1521, 2483, 3000, 3306, 3389, 4333, 5000, 5432, 5500, 5601)
+PORTS += (6379, 7199, 8080, 8088, 8888, 9092, 9160, 9200, 9300, 11211, 27017, 27018)
 TAGS = [{"Key": "lightsout:project", "Value": PROJECT}]
 
 
@@ -26,16 +29,23 @@ def make(client: Callable[[str], Any], image: str) -> None:
     vpc = ec2.describe_vpcs(Filters=[{"Name": "isDefault", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
     subnets = [one["SubnetId"] for one in ec2.describe_subnets()["Subnets"]]
 
-    def group(name: str) -> str:
+    def group(name: str, *rules: tuple[str, int, int, str]) -> str:
         made = ec2.create_security_group(
             GroupName=name, Description="wrong", VpcId=vpc, TagSpecifications=tagged("security-group")
         )
-        everything = {"IpProtocol": "-1", "FromPort": -1, "ToPort": -1, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-        every_port = {"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-        ec2.authorize_security_group_ingress(GroupId=made["GroupId"], IpPermissions=[everything, every_port])
+        permissions = [
+            {"IpProtocol": protocol, "FromPort": first, "ToPort": last, "IpRanges": [{"CidrIp": source}]}
+            for protocol, first, last, source in rules
+        ]
+        ec2.authorize_security_group_ingress(GroupId=made["GroupId"], IpPermissions=permissions)
         return made["GroupId"]
 
-    used, _unused = group("canary-used"), group("canary-unused")
+    # A judge that sees a group which is open everywhere does not look for single ports in it: they are in others.
+    used = group("canary-used", ("-1", -1, -1, "0.0.0.0/0"), ("tcp", 0, 65535, "0.0.0.0/0"))
+    group("canary-unused", ("-1", -1, -1, "0.0.0.0/0"))
+    group("launch-wizard-1", *(("tcp", port, port, "0.0.0.0/0") for port in PORTS))
+    group("canary-wide", ("tcp", 22, 22, "80.0.0.0/4"))
+
     trust = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
     iam.create_role(
         RoleName="lightsout-canary-machine",
@@ -48,6 +58,20 @@ def make(client: Callable[[str], Any], image: str) -> None:
         RoleName="lightsout-canary-machine",
         PolicyName="everything",
         PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [everything]}),
+    )
+    iam.create_role(
+        RoleName="lightsout-canary-stop",
+        Path="/lightsout/us-east-1/",
+        AssumeRolePolicyDocument=json.dumps(
+            {"Version": "2012-10-17", "Statement": [{**trust, "Principal": {"Service": "scheduler.amazonaws.com"}}]}
+        ),
+        Tags=TAGS,
+    )
+    climbing = {"Effect": "Allow", "Action": ["iam:PutRolePolicy", "iam:AttachRolePolicy"], "Resource": "*"}
+    iam.put_role_policy(
+        RoleName="lightsout-canary-stop",
+        PolicyName="climbing",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [climbing]}),
     )
     image_device = ec2.describe_images(ImageIds=[image])["Images"][0]["RootDeviceName"]
     ec2.run_instances(
