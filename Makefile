@@ -62,6 +62,10 @@ bench: setup-local  ## Measure configure.yml beside a shell script, pyinfra and 
 bench-transfer: setup-local  ## Measure uploads and fetches of 10,000 files beside rsync; writes docs/transfer.md
 	@eval "$$(python -m localcloud podman-env)"; python -m bench.transfer
 
+.PHONY: bench-lights
+bench-lights: setup-local  ## Measure teardown, status and the agent; writes docs/lights-out.md
+	@eval "$$(python -m localcloud podman-env)"; PYTHONPATH=collections python -m bench.lights
+
 .PHONY: docs
 docs: setup-local  ## Write the variable tables of the roles' READMEs from their argument specs
 	@python -m tools.role_docs
@@ -71,6 +75,10 @@ lock: setup-local  ## Renew the locked requirements from requirements*.in
 	@for file in requirements requirements-dev; do \
 	  uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.12 \
 	    --custom-compile-command "make lock" "$$file.in" -o "$$file.txt"; done
+	@for part in anaconda_standin sagemaker_image; do \
+	  uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --python-version 3.11 --custom-compile-command "make lock" "localcloud/$$part/requirements.in" \
+	    -o "localcloud/$$part/requirements.txt"; done
 
 .PHONY: clean
 clean:  ## Stop the local cloud and remove all that was made here (AWS and your results stay untouched)

@@ -194,7 +194,9 @@ class Lightsout(Playbook):
             "anaconda_installer_url": setting.work.installer,
             "anaconda_installer_checksum": f"sha256:{setting.work.checksum}",
             "jupyter_password_hash": setting.work.hash,
-            "autostop_enabled": False,  # the others have nothing like it
+            # The others have nothing like these.
+            "autostop_enabled": False,
+            "base_ssh_hardening": False,
         }
         return ["playbooks/configure.yml", "-e", f"@{setting.cloud.settings}", "-e", json.dumps(settings)]
 

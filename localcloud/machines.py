@@ -10,6 +10,7 @@ import base64
 import ipaddress
 import json
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,9 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from flask import request
+from moto.core.responses import ActionResult
+from moto.core.utils import utcnow
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.instances import Instance, StateReason
+from moto.ec2.responses.general import General
 
 from localcloud import catalog, podman, spot
 from localcloud.firewall import Rule, rules_of
@@ -43,6 +47,12 @@ HOST_KEYS = ["ed25519", "ecdsa"]
 
 #: An interrupted instance's state, and its code, while its guest shuts down.
 GOING = {"terminate": ("shutting-down", 32), "stop": ("stopping", 64)}
+
+#: Where a guest writes what a real one writes to its serial console: containers have none.
+CONSOLE = "/var/log/cloud-init-output.log"
+
+#: The line with which each boot begins there, and how many bytes EC2 keeps.
+BOOT, CONSOLE_KEEPS = "running 'init-local'", 64 * 1024
 
 #: Certificates of this computer, for machines behind the same proxy.
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -105,6 +115,29 @@ class Machines:
         Instance.reboot = reboot
         self._after(EC2Backend, "reboot_instances")
         self._keep_images()
+        self._show_consoles()
+
+    def _show_consoles(self) -> None:
+        """GetConsoleOutput tells what the guest said, in base64; moto has a sample of somebody else's."""
+
+        def get_console_output(response: General) -> ActionResult:
+            instance = response.ec2_backend.get_instance(response._get_param("InstanceId"))
+            said = self.console(instance.id).encode()[-CONSOLE_KEEPS:]
+            return ActionResult(
+                {"InstanceId": instance.id, "Timestamp": utcnow()}
+                | ({"Output": base64.b64encode(said).decode()} if said else {})
+            )
+
+        General.get_console_output = get_console_output
+
+    def console(self, instance_id: str) -> str:
+        """What a machine said since it last booted, running or not; nothing when it is gone."""
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "console"
+            podman.run("cp", f"{self.container(instance_id)}:{CONSOLE}", str(copy), check=False)
+            text = copy.read_text(errors="replace") if copy.exists() else ""
+        boot = text.rfind("\n", 0, max(text.rfind(BOOT), 0)) + 1
+        return text[boot:]
 
     def _keep_images(self) -> None:
         """A container's files become an image when the API makes an AMI of its instance, and go with it."""
@@ -265,6 +298,8 @@ class Machines:
             "system_info": {"default_user": login},
             "users": ["default"],
             "ssh_genkeytypes": HOST_KEYS,
+            # The image's own, and the one that shows the host keys on the console, as all cloud images do.
+            "cloud_final_modules": ["scripts-user", "ssh-authkey-fingerprints", "keys-to-console", "final-message"],
         }
         (folder / "ami.cfg").write_text(json.dumps(settings))
         return folder

@@ -20,6 +20,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from localcloud import podman
@@ -102,6 +103,7 @@ class Bridge:
         self.name = f"localcloud-{name}"
         self.options = ["--network", self.name]
         self._pids: dict[str, int] = {}
+        self._private: dict[str, tuple[int, str]] = {}
         self.gateway = ""
 
     def open(self) -> None:
@@ -140,6 +142,10 @@ class Bridge:
         return ["--ip", address or self.new_address(), "--mac-address", mac]
 
     def moved(self, container: str, address: str | None, mac: str) -> None:
+        # Podman takes back each address that it finds, and fails at one that it has not given.
+        pid, private = self._private.pop(container, (0, ""))
+        if Path(f"/proc/{pid}/ns/net").exists():  # a stopped machine has none
+            _inside(pid, ["ip", "address", "delete", private, "dev", "eth0"])
         podman.run("network", "disconnect", self.name, container)
         podman.run("network", "connect", *self.address_options(address, mac), self.name, container)
         if address:
@@ -149,11 +155,13 @@ class Bridge:
         self, container: str, pid: int, address: str | None, rules: list[Rule], inside: ipaddress.IPv4Interface | None
     ) -> socket.socket | None:
         self._pids[container] = pid
+        self._private.pop(container, None)
         self.guard(container, rules)
         # Machines talk to each other by their private addresses. Where this computer needs one of that network for
         # itself, its name server for instance, they would lose it: they have the public ones, too.
         if inside and not any(inside.network.overlaps(other) for other in _taken_networks()):
             _inside(pid, ["ip", "address", "replace", str(inside), "dev", "eth0"])
+            self._private[container] = pid, str(inside)
         _inside(pid, ["ip", "address", "replace", f"{METADATA_ADDRESS}/32", "dev", "lo"])
         return _listen_inside(pid, METADATA_ADDRESS, 80)
 

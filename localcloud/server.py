@@ -70,6 +70,7 @@ class Pages:
         self._faults = faults
         self._files = files
         self.machines: Callable[[], list[dict[str, str]]] = list
+        self.records: Any = None
         self.interrupt: Callable[[str, int], spot.Interruption] | None = None
         self.sagemaker: Callable[[dict[str, Any]], None] = dict
 
@@ -87,6 +88,8 @@ class Pages:
                 return _text(start_response, self._network.gateway + "\n")
             case "GET", ["machines"]:
                 return _text(start_response, json.dumps(self.machines()))
+            case "GET", ["actions"] if self.records:
+                return _text(start_response, json.dumps(self.records.as_dict()))
             case "POST", ["faults"]:
                 self._faults.order(body)
                 self.sagemaker(body.get("sagemaker", {}))
@@ -112,12 +115,15 @@ class Pages:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         return answer
 
-    @staticmethod
-    def _price_list(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    def _price_list(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         asked = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)) or b"{}")
         status = "200 OK"
+        target = environ["HTTP_X_AMZ_TARGET"]
+        headers = {"Authorization": environ.get("HTTP_AUTHORIZATION", "")}
         try:
-            answer = price_list.answer(environ["HTTP_X_AMZ_TARGET"], asked, ACCOUNT)
+            if refused := self.records and self.records.check(headers, target.rpartition(".")[2], ""):
+                raise price_list.Refused("AccessDeniedException", " may not ".join(refused))
+            answer = price_list.answer(target, asked, ACCOUNT)
         except price_list.Refused as error:
             status, answer = "400 Bad Request", {"__type": error.code, "message": str(error)}
         if answer is None:
@@ -158,11 +164,14 @@ def publish(parameter: str) -> str:
     return new
 
 
-def extend_moto(faults: Faults, network: Network) -> None:
-    """Teach moto what it lacks; each part says which."""
-    from localcloud import moto_extensions
+def extend_moto(faults: Faults, network: Network) -> Any:
+    """Teach moto what it lacks; each part says which. Returns the records of who asked for what."""
+    from localcloud import moto_extensions, permissions
 
     moto_extensions.apply(faults, network.new_address)
+    records = permissions.Records()
+    permissions.install(records)
+    return records
 
 
 def listeners(addresses: Iterable[str], wish: int) -> list[socket.socket]:
@@ -264,7 +273,7 @@ def _open(settings: Settings, network: Network, image: str, files: Path, sockets
 
     ensure_seeds_folder(settings)
     faults = Faults()
-    extend_moto(faults, network)
+    records = extend_moto(faults, network)
     machines = Machines(settings, network, image)
     machines.follow_the_api()
     notebooks = NotebookMachines(settings, network)
@@ -277,6 +286,7 @@ def _open(settings: Settings, network: Network, image: str, files: Path, sockets
         machines.interrupt(name, notice) if name.startswith("i-") else sagemaker_training.interrupt(name)
     )
     pages.sagemaker = sagemaker.limits.order
+    pages.records = records
     for listener in sockets:
         address, port = listener.getsockname()
         server = make_server(address, port, pages, threaded=True, request_handler=Quiet, fd=listener.detach())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -76,6 +77,7 @@ class Demo:
         print(f"  {DIM}$ {shown}{OFF}", flush=True)
         # Its keys stay with it: a project of yours may have the same name.
         extra = ["-e", f"lightsout_project={PROJECT}", "-e", f"lightsout_key_directory={KEYS}"]
+        extra += ["-e", "access_ssh_include=false"]  # your ssh configuration is yours
         extra += ["-e", f"@{STATE / 'settings.yml'}", *chosen]
         self.run(["ansible-playbook", f"playbooks/{name}.yml", *extra])
 
@@ -103,20 +105,19 @@ class Demo:
             service, endpoint_url=endpoint, aws_access_key_id=key, aws_secret_access_key=secret, region_name=region
         )
 
-    def ssh(self, machine: dict, command: str) -> str:
-        """What a command on the machine prints, over the same ssh that the playbooks use."""
-        user = next(tag["Value"] for tag in machine["Tags"] if tag["Key"] == "lightsout:user")
-        options = ["-o", "IdentitiesOnly=yes", "-o", f"HostKeyAlias={machine['InstanceId']}"]
-        options += ["-o", f"UserKnownHostsFile={KEYS / 'known_hosts'}", "-i", str(KEYS / f"{PROJECT}.pem")]
-        words = ["ssh", *options, f"{user}@{machine['PublicIpAddress']}", command]
+    def ssh(self, command: str) -> str:
+        """What a command on the machine prints, over the ssh that a user would type."""
+        words = ["ssh", "-F", str(KEYS / f"{PROJECT}.config"), PROJECT, command]
         return subprocess.run(words, env=self.environment, check=True, capture_output=True, text=True).stdout
 
     # -- the steps ----------------------------------------------------------------------------------------------
-    def look_at_jupyter(self, machine: dict) -> None:
+    def look_at_jupyter(self) -> None:
         """Log in from outside, as the reader's browser would, and run a cell; a wrong password must be refused."""
         # The certificate comes over ssh, whose host key is known: from then on TLS is verified, not waved through.
-        certificate = self.ssh(machine, "cat /etc/lightsout/jupyter/certificate.pem")
-        with JupyterClient(f"https://{machine['PublicIpAddress']}:8888", certificate) as jupyter:
+        certificate = self.ssh("cat /etc/lightsout/jupyter/certificate.pem")
+        (tunnel,) = KEYS.glob(f"{PROJECT}-*.tunnel")
+        port = re.fullmatch(rf"{PROJECT}-(\d+)\.tunnel", tunnel.name)[1]
+        with JupyterClient(f"https://127.0.0.1:{port}", certificate) as jupyter:
             try:
                 jupyter.login("not the password")
             except LoginRefused:
@@ -131,7 +132,7 @@ class Demo:
 
     def leave(self) -> None:
         """Close every connection of ours, as a closed laptop lid does, and let the job run on without us."""
-        for control in self.connections.iterdir():
+        for control in (*self.connections.iterdir(), *KEYS.glob("*.tunnel")):
             subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={control}", "-"], check=False, capture_output=True)
         self.say("every connection to the machine is closed, as if the laptop were shut; the job does not notice")
         time.sleep(5)
@@ -191,9 +192,10 @@ def play(demo: Demo) -> None:
     demo.chapter("2 · Provision: key pair, security group, machine")
     demo.playbook("provision")
 
-    demo.chapter("3 · Configure: Anaconda, Jupyter with a hashed password and TLS")
+    demo.chapter("3 · Configure: Anaconda, Jupyter with a hashed password and TLS, and a tunnel to it")
     demo.playbook("configure")
-    demo.look_at_jupyter(demo.inventory_of()["machine"][0])
+    demo.playbook("jupyter")
+    demo.look_at_jupyter()
 
     demo.chapter("4 · Train: a passage re-ranker, in the background")
     demo.playbook("train", training_job=JOB, training_source="examples/reranker", training_command="python train.py")

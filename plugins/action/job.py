@@ -99,6 +99,7 @@ class ActionModule(ActionBase):
                 "rendezvous": text,
                 "resume": {"type": "bool", "default": False},
                 "rerun": {"type": "bool", "default": False},
+                "replace": {"type": "bool", "default": False},
                 "token": {**text, "no_log": False},
                 "version": text,
                 "all": {"type": "bool", "default": False},
@@ -147,7 +148,7 @@ class ActionModule(ActionBase):
         answer: dict = {"problems": problems, "action": "none", "notices": [], "upload": upload}
         if problems:
             return answer
-        request = {"definition": definition, "environment": self.args["environment"], "rerun": self.args["rerun"]}
+        request = {"definition": definition, **{key: self.args[key] for key in ("environment", "rerun", "replace")}}
         words = ["--version", self.args["version"]] if self.args["version"] else []
         words += ["--check"] if self._check else []
         try:

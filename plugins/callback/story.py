@@ -38,6 +38,9 @@ BATCH = "lightsout.aws.batch"
 #: What Ansible puts before a role by itself, named after a spec that a reader need not know.
 VALIDATORS = {"validate_argument_spec", "ansible.builtin.validate_argument_spec"}
 
+#: Actions that wait for what the reader types.
+ASKERS = {"pause", "ansible.builtin.pause"}
+
 #: Actions whose message is the story itself.
 TELLERS = {"debug", "ansible.builtin.debug"}
 
@@ -151,7 +154,10 @@ class CallbackModule(DefaultCallback):
             super()._task_start(task, prefix)
             return
         self._last_task_banner = task._uuid
-        self._ticker.show(_title(task))
+        if task.action in ASKERS:
+            self._ticker.clear()  # the line at the bottom is the reader's
+        else:
+            self._ticker.show(_title(task))
 
     # -- the ends of things -----------------------------------------------------------------------------------
     def v2_runner_on_ok(self, result) -> None:

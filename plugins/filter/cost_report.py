@@ -49,7 +49,12 @@ _value:
 #: Colours that differ for everybody, in light and in dark; the last is for all the rest.
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#999999")
 
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 900, 320, 70, 16, 36
+# One by one: ansible-doc reads assignments, and knows no others.
+WIDTH = 900
+HEIGHT = 320
+LEFT = 70
+TOP = 16
+BOTTOM = 36
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#667;--line:#ccd;--back:#fff}

@@ -187,10 +187,9 @@ def machine_problems(machine: dict[str, Any]) -> list[str]:
         problems.append(
             f"ec2_machine_metadata_hop_limit is {machine['metadata_hop_limit']}: give a number from 1 to 64."
         )
-    wrong = [str(port) for port in machine["ports"] if not 1 <= port <= 65535]
-    if wrong:
-        problems.append(f"ec2_machine_ports holds {', '.join(wrong)}: a port is a number from 1 to 65535.")
-    if 22 not in machine["ports"]:
+    problems += port_problems(machine["ports"])
+    # No port at all is a way, too: that of AWS Systems Manager.
+    if machine["ports"] and 22 not in machine["ports"]:
         problems.append("ec2_machine_ports lacks 22, without which nobody can configure the machine.")
     for policy in machine["policies"]:
         if not policy.startswith("arn:"):
@@ -204,6 +203,12 @@ def machine_problems(machine: dict[str, Any]) -> list[str]:
             "ec2_machine_policy_document is given too: a machine has one profile, so use one or the other."
         )
     return problems
+
+
+def port_problems(ports: list[int]) -> list[str]:
+    """Numbers that are no port's."""
+    wrong = [str(port) for port in ports if not 1 <= port <= 65535]
+    return [f"ec2_machine_ports holds {', '.join(wrong)}: a port is a number from 1 to 65535."] if wrong else []
 
 
 def budget_problems(budget: dict[str, Any]) -> list[str]:

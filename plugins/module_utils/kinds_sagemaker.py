@@ -226,6 +226,9 @@ def in_domains(
 ) -> Callable[[Scope], list[Resource]]:
     """The way to find what is in Studio's domains: what people make there carries no tag, and is the domain's.
 
+    What carries another project's tag is that one's. Apps and their like are listed without their ARN, so it is put
+    together here; for one that turns out to be another, the domain's tags speak alone.
+
     Args:
         kind: the Kind's name.
         operation, items: the listing and the list's name in its answer.
@@ -245,7 +248,7 @@ def in_domains(
         resources = []
         for one, arn in zip(found, arns, strict=True):
             its = {**tags.get(domains[one["DomainId"]], {}), **tags.get(arn, {})}
-            if arn in tags and scope.covers(its):
+            if scope.covers(its):
                 state = one["Status"]
                 leaving, project = state == "Deleting", its[TAG_PROJECT]
                 ident = path(one).split("/", 1)[1]

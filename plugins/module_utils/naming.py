@@ -16,6 +16,9 @@ TAG_EXPIRES = "lightsout:expires"
 TAG_SCHEMA = "lightsout:schema"
 TAG_USER = "lightsout:user"
 TAG_IMAGE = "lightsout:image"
+#: How people reach Jupyter (role access), and the machine's ssh host key, as known_hosts has it without the name.
+TAG_ACCESS = "lightsout:access"
+TAG_HOST_KEY = "lightsout:hostkey"
 
 #: Raised when the meaning of the tags changes, so that an old controller can tell.
 SCHEMA = "1"

@@ -7,7 +7,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import chain, repeat
 from typing import Any
 
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import at_once
@@ -29,7 +28,7 @@ _TRY_AGAIN = (
     "RequestLimitExceeded",
 )
 
-#: Pauses between two looks, in seconds; the last one is repeated.
+#: Pauses between two looks that show the same, in seconds; the last one is repeated.
 _PAUSES = (0.5, 1, 2, 3, 5)
 
 #: How often a thing is tried that something holds on to which AWS refused to delete: it may also be held by what is
@@ -143,15 +142,22 @@ class Teardown:
         return time.monotonic() > self.deadline
 
     def drain(self, found: list[Resource]) -> None:
-        """Delete and look again, only at the kinds that are left, until there are none."""
-        for pause in chain(_PAUSES, repeat(_PAUSES[-1])):
+        """Delete and look again, only at the kinds that are left, until there are none.
+
+        While something moves, what comes after it is not kept waiting; the pauses grow while nothing does.
+        """
+        pauses = iter(_PAUSES)
+        while True:
             self.delete_ready(found)
             kinds = {resource.kind for resource in self.open(found)}
             if not kinds or self.late():
                 return
-            time.sleep(pause)
+            time.sleep(next(pauses, _PAUSES[-1]))
             kinds |= {left for kind in self.seen() for left in KINDS[kind].leaves}
+            before = {(resource.key, resource.state) for resource in found}
             found, _failed = self.look(kind for kind in self.kinds if kind in kinds)
+            if before != {(resource.key, resource.state) for resource in found}:
+                pauses = iter(_PAUSES)
 
     def delete_ready(self, found: list[Resource]) -> None:
         """Ask for the deletion of everything that nothing else stands before."""

@@ -178,6 +178,10 @@ options:
     description: Run a job again that has ended; the earlier run is kept. For C(prepare).
     type: bool
     default: false
+  replace:
+    description: Cancel a job of that name that runs with something else; what it has left is kept. For C(prepare).
+    type: bool
+    default: false
   version:
     description: SHA-256 that the runner must have. For C(prepare).
     type: str

@@ -199,10 +199,16 @@ options:
         description: A further policy for that role, written out.
         type: dict
         default: {}
+      permissions_boundary:
+        description: The ARN of that role's permissions boundary. When not given, whatever it is.
+        type: str
       allow_stop:
         description: Whether a running machine may be stopped for a change that needs it.
         type: bool
         default: false
+      access:
+        description: How people reach Jupyter on it, kept in the tag C(lightsout:access).
+        type: str
       tags:
         description: Further tags.
         type: dict
@@ -306,7 +312,10 @@ plan:
     instance_profile: {description: The name of the instance profile., type: str, returned: always}
     iam_path: {description: The path for roles and profiles of this region., type: str, returned: always}
     budget: {description: The budget as it is; empty when there is none or nobody asks., type: dict, returned: always}
-    quota: {description: The vCPUs that the account may run of this family., type: dict, returned: always}
+    quota:
+      description: The vCPUs that the account may run of this family, with I(on_demand) and I(spot) apart.
+      type: dict
+      returned: always
     prices:
       description: Estimated prices of all machines together, with the date and region of the list they come from.
       type: dict
@@ -344,15 +353,13 @@ problems:
 """
 
 import datetime
-import ipaddress
 import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from ansible.module_utils.urls import open_url
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.lightsout.aws.plugins.module_utils import budgets, checks, choices, schedules
+from ansible_collections.lightsout.aws.plugins.module_utils import access, budgets, checks, choices, schedules
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once, pages
 from ansible_collections.lightsout.aws.plugins.module_utils.images import IMAGES, architecture_of, is_ami_id
 from ansible_collections.lightsout.aws.plugins.module_utils.machines import (
@@ -367,6 +374,7 @@ from ansible_collections.lightsout.aws.plugins.module_utils.machines import (
 )
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
     SCHEMA,
+    TAG_ACCESS,
     TAG_PROJECT,
     TAG_SCHEMA,
     TAG_USER,
@@ -379,7 +387,7 @@ from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
     tags_to_set,
 )
 from ansible_collections.lightsout.aws.plugins.module_utils.price_list import PriceList, endpoint_region
-from ansible_collections.lightsout.aws.plugins.module_utils.prices import Prices, estimate
+from ansible_collections.lightsout.aws.plugins.module_utils.prices import HOURS_PER_MONTH, Prices, estimate
 from ansible_collections.lightsout.aws.plugins.module_utils.quotas import quota_of
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import (
     LightsoutError,
@@ -390,17 +398,11 @@ from ansible_collections.lightsout.aws.plugins.module_utils.sentences import (
     numbered,
 )
 
-#: What ``rules_of`` calls a rule for all ports of all protocols.
-EVERYTHING = "-1 None-None"
-
 #: What people are told of the rule by which a security group admits itself.
 AMONG_THEMSELVES = "all ports between the machines"
 
 #: A table longer than this helps nobody to choose.
 CHOICES = 12
-
-#: How long the address service may take, in seconds.
-CHECKIP_TIMEOUT = 5
 
 
 class Preflight:
@@ -582,7 +584,7 @@ class Preflight:
         if self.params["deadline"]:
             calls |= {f"deadline of {name}": lambda name=name: self.find_deadline(name) for name in self.names}
         if checks.AUTO in self.cidrs:
-            calls["own_address"] = self.own_address
+            calls["own_address"] = lambda: access.own_address(self.params["checkip_url"])
         if self.machine["instance_profile"]:
             calls["profile"] = lambda: self.client("iam").get_instance_profile(
                 InstanceProfileName=self.machine["instance_profile"]
@@ -612,7 +614,7 @@ class Preflight:
             calls["credits"] = self.find_credits
         if self.params["needs"] or (self.params["alternatives"] and self.params["complete"]):
             calls["choices"] = self.find_choices
-        if machine["spot"]:
+        if machine["spot"] or self.params["complete"]:
             calls["spot_price"] = self.find_spot_price
         return calls
 
@@ -631,18 +633,6 @@ class Preflight:
         """The project's budget; budgets belong to the account, which must be known first."""
         account = self.client("sts").get_caller_identity()["Account"]
         return budgets.observe(self.client("budgets", budgets.REGION), account, f"lightsout-{self.project}")
-
-    def own_address(self) -> str:
-        """The address that AWS sees us come from, as a network of one."""
-        url = self.params["checkip_url"]
-        try:
-            text = open_url(url, timeout=CHECKIP_TIMEOUT).read(100).decode("ascii", "replace").strip()
-            return str(ipaddress.ip_network(text))
-        except (OSError, ValueError) as error:
-            raise LightsoutError(
-                f"lightsout_access_cidr is 'auto', but {url} did not tell your address ({error}): give it "
-                "yourself, for example `-e lightsout_access_cidr=203.0.113.7`."
-            ) from error
 
     def find_image(self) -> dict[str, Any]:
         """The AMI behind the image's name, as EC2 describes it."""
@@ -693,18 +683,28 @@ class Preflight:
             ) from error
 
     def find_quota(self) -> dict[str, Any]:
-        """The account's limit for the family. Not everyone may ask, and nothing depends on the answer."""
-        found = quota_of(self.machine["instance_type"], self.machine["spot"])
-        if not found:
+        """The account's limits for the family. Not everyone may ask, and nothing depends on the answer."""
+        spot = self.machine["spot"]
+        ways = (spot, not spot) if self.params["complete"] else (spot,)
+        found = {way: quota_of(self.machine["instance_type"], way) for way in ways}
+        if not found[spot]:
             return {}
-        code, family = found
-        try:
-            answer = self.client("service-quotas", attempts=1, read_timeout=5).get_service_quota(
-                ServiceCode="ec2", QuotaCode=code
-            )
-        except Exception:
-            return {"family": family, "code": code, "vcpus": None}
-        return {"family": family, "code": code, "vcpus": int(answer["Quota"]["Value"])}
+        client = self.client("service-quotas", attempts=1, read_timeout=5)
+        told = at_once(
+            {
+                way: lambda code=code: client.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
+                for way, (code, _family) in found.items()
+            }
+        )
+        vcpus = {way: None if isinstance(value, Exception) else int(value) for way, value in told.items()}
+        code, family = found[spot]
+        return {
+            "family": family,
+            "code": code,
+            "vcpus": vcpus[spot],
+            "on_demand": vcpus.get(False),
+            "spot": vcpus.get(True),
+        }
 
     @property
     def price_list(self) -> PriceList:
@@ -792,6 +792,7 @@ class Preflight:
             "path": role["Path"],
             "role_in_profile": [r["RoleName"] for r in profile["Roles"]] == [name],
             "policies": sorted(policy["PolicyArn"] for policy in policies),
+            "boundary": role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"),
             "document": json.loads(unquote(document)) if isinstance(document, str) else document,
         }
 
@@ -885,10 +886,10 @@ class Preflight:
             )
             return
         shall = {(port, cidr) for port in self.machine["ports"] for cidr in self.plan["access_cidrs"]}
-        among = (EVERYTHING, group["GroupId"])
+        among = (access.EVERYTHING, group["GroupId"])
         if self.plan["members_talk"]:
             shall.add(among)
-        are = rules_of(group)
+        are = access.rules_of(group)
 
         def told(rules: set[tuple[Any, str]]) -> list[str]:
             return [
@@ -930,6 +931,7 @@ class Preflight:
         elif not answer["role_in_profile"] or (
             (answer["policies"], answer["document"])
             != (sorted(self.machine["policies"]), self.machine["policy_document"])
+            or self.machine["permissions_boundary"] not in (None, "", answer["boundary"])
         ):
             self.changes["instance_profile"] = "update"
 
@@ -949,7 +951,12 @@ class Preflight:
             termination_protection=machine["termination_protection"],
             spot=machine["spot"],
             placement_group=self.plan["placement_group"].get("name"),
-            tags={**self.tags, TAG_SCHEMA: SCHEMA, "Name": name},
+            tags={
+                **self.tags,
+                **({TAG_ACCESS: machine["access"]} if machine["access"] else {}),
+                TAG_SCHEMA: SCHEMA,
+                "Name": name,
+            },
         )
 
     def read_surplus(self, machines: list[dict[str, Any]]) -> None:
@@ -1158,11 +1165,13 @@ class Preflight:
         machine, spot = self.machine, answers.get("spot_price")
         sizes = {m["name"]: m["disk_gib"] for m in self.plan["machines"]}
         size = sum(max(machine["volume_size"], sizes.get(name, 0)) for name in self.names)
-        quoted = spot if isinstance(spot, float) else None
+        now = spot if isinstance(spot, float) else None
+        quoted = now if machine["spot"] else None
         known = machine["instance_type"] if not machine["spot"] else None
         listed = answers.get("prices")
         source = listed if isinstance(listed, Prices) else self.price_list.known()
         self.plan["prices"] = estimate(known, size, machine["public_ip"], quoted, self.count, source).as_dict()
+        self.plan["prices"] |= {"on_demand_hour": source.on_demand.get(machine["instance_type"]), "spot_hour": now}
         self.plan["credits"] = answers.get("credits") or {}
         found = answers.get("choices", [])
         if not self.failed(found, "look for types that meet the need"):
@@ -1203,8 +1212,7 @@ class Preflight:
             rows.append(
                 ("Disk", f"{machine['volume_size']} GiB gp3, encrypted{' (each machine)' if self.count > 1 else ''}")
             )
-            ports = ", ".join(str(port) for port in machine["ports"])
-            rows.append(("Access", f"ports {ports} from {', '.join(plan['access_cidrs'])}"))
+            rows.append(("Access", access_line(machine["ports"], plan["access_cidrs"])))
             rows.append(
                 ("Lease", f"{self.params['lease']} from creation" + (f", until {now['expires']}" if now else ""))
             )
@@ -1215,11 +1223,9 @@ class Preflight:
             ]
             rows += [("Credits", text) for text in credit_lines(plan["credits"])]
             if plan["quota"]:
-                limit = plan["quota"]["vcpus"]
-                said = "unknown (AWS did not tell)" if limit is None else f"{limit} vCPU"
                 vcpus = facts.get("vcpus", 0) * self.count
-                asked = f", these machines have {vcpus}" if self.count > 1 and vcpus else ""
-                rows.append(("Quota", f"{plan['quota']['family']} family: {said}{asked}"))
+                asked = f"; these machines have {vcpus}" if self.count > 1 and vcpus else ""
+                rows.append(("Quota", f"{plan['quota']['family']} family: {quota_words(plan['quota'])}{asked}"))
             rows += [("Notice", text) for text in plan["notices"]]
             rows += [("To do", text) for text in todo(self.changes)] or [("To do", "nothing, all is as it should be")]
         lines, before = [], ""
@@ -1259,21 +1265,6 @@ def local_public_key(private: Path, public: Path) -> str:
     return key.public_key().public_bytes(*form).decode()
 
 
-def rules_of(group: dict[str, Any]) -> set[tuple[Any, str]]:
-    """What a security group lets in, as pairs of port and source; anything but one TCP port is its own description."""
-    rules: set[tuple[Any, str]] = set()
-    for rule in group.get("IpPermissions", []):
-        first, last = rule.get("FromPort"), rule.get("ToPort")
-        port = (
-            first if rule.get("IpProtocol") == "tcp" and first == last else f"{rule.get('IpProtocol')} {first}-{last}"
-        )
-        sources = [r["CidrIp"] for r in rule.get("IpRanges", [])] + [r["CidrIpv6"] for r in rule.get("Ipv6Ranges", [])]
-        sources += [r.get("GroupId", "a group") for r in rule.get("UserIdGroupPairs", [])]
-        sources += [r["PrefixListId"] for r in rule.get("PrefixListIds", [])]
-        rules |= {(port, source) for source in sources}
-    return rules
-
-
 def facts_of(described: dict[str, Any]) -> dict[str, Any]:
     """An instance type's figures that people choose by."""
     gpus = described.get("GpuInfo", {}).get("Gpus", [])
@@ -1300,6 +1291,13 @@ def state_of(machine: dict[str, Any]) -> str:
     return f", {machine['state']}, {machine['public_ip'] or machine['private_ip']}" if machine else ""
 
 
+def access_line(ports: list[int], cidrs: list[str]) -> str:
+    """Who gets in where."""
+    if not ports:
+        return "no open port; through AWS Systems Manager, for those whom your account lets"
+    return f"port{'s' if len(ports) > 1 else ''} {', '.join(map(str, ports))} from {', '.join(cidrs)}"
+
+
 def price_lines(prices: dict[str, Any], instance_type: str, region: str, count: int = 1) -> list[str]:
     """The price in words; a price that nobody knows is said to be unknown."""
     if count == 1:
@@ -1317,11 +1315,28 @@ def price_lines(prices: dict[str, Any], instance_type: str, region: str, count: 
     if not prices["listed"]:
         listed += "; from our own table, not from AWS"
     source = "AWS's spot price now" if prices["purchase"] == "spot" else listed
+    each = [
+        f"{title} {hour:.4g}" if hour is not None else f"{title} unknown"
+        for title, hour in (("on demand", prices["on_demand_hour"]), ("as a spot machine", prices["spot_hour"]))
+    ]
     return [
         f"USD {prices['hour']:.4g} an hour, {prices['day']:.2f} a day, {prices['month']:.2f} a month"
         f"{f' for {count} machines' if count > 1 else ''} ({source}{elsewhere})",
+        f"of an hour: a machine {', '.join(each)}; addresses {prices['address_hour']:.4g}, disks "
+        f"{prices['disk_month'] / HOURS_PER_MONTH:.4g}",
         stopped,
     ]
+
+
+def quota_words(quota: dict[str, Any]) -> str:
+    """What the account may run of a family, on demand and as spot machines, which count apart."""
+    if quota["on_demand"] is None and quota["spot"] is None:
+        return "unknown (AWS did not tell)"
+
+    def words(limit: int | None) -> str:
+        return "unknown" if limit is None else f"{limit} vCPU"
+
+    return f"{words(quota['on_demand'])} on demand, {words(quota['spot'])} spot"
 
 
 def credit_lines(plan: dict[str, Any]) -> list[str]:
@@ -1395,8 +1410,10 @@ def main() -> None:
         "termination_protection": {"type": "bool"},
         "instance_profile": {},
         "policies": {"type": "list", "elements": "str", "default": []},
+        "permissions_boundary": {},
         "policy_document": {"type": "dict", "default": {}},
         "allow_stop": {"type": "bool", "default": False},
+        "access": {},
         "tags": {"type": "dict", "default": {}},
     }
     module = AnsibleAWSModule(

@@ -235,6 +235,8 @@ def main() -> None:
     if problem or len(failed) == len(kinds) * len(regions):
         module.fail_json(msg=problem or explain(next(iter(failed.values())), "list the project's resources"))
     ask_spot_prices(clients, resources)
+    order = list(KINDS)
+    resources.sort(key=lambda one: (order.index(one.kind), one.project, one.region, by_number(one.name)))
     module.exit_json(
         changed=False,
         resources=[described(resource) for resource in resources],

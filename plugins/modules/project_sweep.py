@@ -47,7 +47,7 @@ options:
     description:
       - After how many seconds to stop waiting for deletions.
     type: int
-    default: 600
+    default: 1200
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -161,7 +161,7 @@ def main() -> None:
             "all_regions": {"type": "bool", "default": True},
             "delete": {"type": "bool", "default": False},
             "only": {"type": "list", "elements": "str"},
-            "wait_timeout": {"type": "int", "default": 600},
+            "wait_timeout": {"type": "int", "default": 1200},
         },
         supports_check_mode=True,
     )

@@ -150,6 +150,11 @@ plan:
       type: dict
       returned: always
       sample: {hour: 0.0538, stopped_month: 2.8, as_of: '2026-03-01', region: us-east-1}
+    quota:
+      description: How many of its type the account may have, where there is none yet; empty when AWS does not tell.
+      type: dict
+      returned: always
+      sample: {name: ml.t3.medium for notebook instance usage, code: L-12345678, machines: 8}
     lines: {description: The plan for people., type: list, elements: str, returned: always}
 problems:
   description: What is wrong with the settings, a sentence each.
@@ -166,6 +171,7 @@ from ansible_collections.lightsout.aws.plugins.module_utils import (
     budgets,
     checks,
     prices,
+    quotas,
     sagemaker,
     sagemaker_checks,
     schedules,
@@ -196,7 +202,7 @@ class Preflight:
         self.budget: dict[str, Any] | None = module.params["budget"]
         self.client = Clients(module)
         self.problems: list[str] = []
-        self.plan: dict[str, Any] = {"changes": {}, "status": "", "tags": {}}
+        self.plan: dict[str, Any] = {"changes": {}, "status": "", "tags": {}, "quota": {}}
 
     def check_alone(self) -> None:
         """The settings by themselves."""
@@ -226,6 +232,7 @@ class Preflight:
     def look(self) -> None:
         """What there is: two rounds, since tags and budget depend on the first."""
         self.client("sagemaker")  # the largest model loads once, before the threads want it
+<<<<<<< HEAD
         calls = {"caller": lambda: self.client("sts").get_caller_identity(), "raw": self.describe}
         if self.notebook:
             calls["deadline"] = self.find_deadline
@@ -242,6 +249,24 @@ class Preflight:
             self.read_lease(answers["deadline"])
         else:
             self.read_training()
+=======
+        answers = self.ask(
+            caller=lambda: self.client("sts").get_caller_identity(),
+            raw=self.describe,
+            deadline=self.find_deadline,
+            quota=self.find_quota,
+        )
+        caller, raw = answers["caller"], answers["raw"]
+        self.plan |= {"account": caller["Account"], "caller": caller["Arn"], "partition": caller["Arn"].split(":")[1]}
+        if raw:
+            self.plan["status"] = raw["NotebookInstanceStatus"]
+            self.plan["tags"] = sagemaker.read_tags(self.client("sagemaker"), raw["NotebookInstanceArn"])
+        else:
+            self.read_quota(answers["quota"])
+            if self.budget and self.budget["limit"] != 0:
+                self.read_budget()
+        self.read_lease(answers["deadline"])
+>>>>>>> smcloud
 
     def describe(self) -> dict[str, Any] | None:
         """The notebook instance or training job as SageMaker describes it."""
@@ -249,6 +274,18 @@ class Preflight:
         if self.training:
             return sagemaker.describe(client.describe_training_job, TrainingJobName=self.training["name"])
         return sagemaker.describe(client.describe_notebook_instance, NotebookInstanceName=self.notebook["name"])
+
+    def find_quota(self) -> dict[str, Any]:
+        """How many instances of its type the account may have."""
+        client = self.client("service-quotas", attempts=1, read_timeout=5)
+        return quotas.sagemaker_quota(client, self.notebook["instance_type"], "notebook")
+
+    def read_quota(self, quota: dict[str, Any]) -> None:
+        """Whether the account may have one at all."""
+        self.plan["quota"] = quota
+        problem = quotas.sagemaker_quota_problem(quota, "sagemaker_notebook_instance_type", self.region)
+        if problem:
+            self.problems.append(problem)
 
     def find_deadline(self) -> dict[str, Any] | None:
         """The schedule by which AWS stops it at the end of its lease."""
@@ -328,6 +365,10 @@ class Preflight:
             f"Price    {hour} (list prices for {cost['region']}, {cost['as_of']}, no tax)",
             f"         stopped, it still costs USD {cost['stopped_month']:.2f} a month for its volume",
         ]
+        if not self.plan["status"]:
+            may = self.plan["quota"].get("machines")
+            said = "unknown (AWS did not tell)" if may is None else f"{may} notebook instances of this type"
+            self.plan["lines"].append(f"Quota    {said}")
 
 
 def main() -> None:

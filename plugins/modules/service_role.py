@@ -41,6 +41,11 @@ options:
     type: list
     elements: dict
     required: true
+  permissions_boundary:
+    description:
+      - The ARN of a policy that bounds what the role can ever do. C(ACCOUNT) and C(PARTITION) stand for the caller's own.
+      - When not given, whatever it is.
+    type: str
   tags:
     description:
       - Tags that it shall have. Others stay.
@@ -141,6 +146,8 @@ class Role:
         self.name: str = module.params["name"]
         self.path = iam_path(module.region)
         self.arn = f"arn:{self.partition}:iam::{self.account}:role{self.path}{self.name}"
+        boundary = module.params["permissions_boundary"] or ""
+        self.boundary = boundary.replace("ACCOUNT", self.account).replace("PARTITION", self.partition)
         self.changes: dict[str, Any] = {}
         self.before: dict[str, Any] = {}
 
@@ -173,8 +180,12 @@ class Role:
         tags = tags_to_set(now["tags"], self.params["tags"])
         if tags:
             self.changes["tags"] = [{key: now["tags"].get(key) for key in tags}, tags]
+        if self.boundary and now["permissions_boundary"] != self.boundary:
+            self.changes["permissions_boundary"] = [now["permissions_boundary"], self.boundary]
         if self.check:
             return
+        if "permissions_boundary" in self.changes:
+            self.iam.put_role_permissions_boundary(RoleName=self.name, PermissionsBoundary=self.boundary)
         if "trust" in self.changes:
             self.iam.update_assume_role_policy(RoleName=self.name, PolicyDocument=json.dumps(wanted["trust"]))
         if tags:
@@ -207,7 +218,12 @@ class Role:
             if error_code(error) != "NoSuchEntity":
                 raise
         trust = document(role["AssumeRolePolicyDocument"])
-        return {"trust": trust, "policy": policy, "tags": tags_as_dict(role.get("Tags"))}
+        return {
+            "trust": trust,
+            "policy": policy,
+            "permissions_boundary": role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"),
+            "tags": tags_as_dict(role.get("Tags")),
+        }
 
     def create(self, wanted: dict[str, Any]) -> None:
         """A role with its tags in one call, then its policy."""
@@ -217,6 +233,7 @@ class Role:
             Description=self.params["description"],
             AssumeRolePolicyDocument=json.dumps(wanted["trust"]),
             Tags=tags_as_list(self.params["tags"]),
+            **({"PermissionsBoundary": self.boundary} if self.boundary else {}),
         )
         self.write_policy(wanted)
 
@@ -234,6 +251,7 @@ def main() -> None:
             "service": {"required": True},
             "source": {"required": True},
             "statements": {"type": "list", "elements": "dict", "required": True},
+            "permissions_boundary": {},
             "tags": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
@@ -252,7 +270,8 @@ def main() -> None:
         failure = None
     if failure:
         module.fail_json(msg=failure)
-    after = {**role.wanted, "tags": {**role.before.get("tags", {}), **module.params["tags"]}}
+    bounded = {"permissions_boundary": role.boundary} if role.boundary else {}
+    after = {**role.wanted, **bounded, "tags": {**role.before.get("tags", {}), **module.params["tags"]}}
     module.exit_json(
         changed=bool(role.changes),
         arn=role.arn,

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+import secrets
 import subprocess
+from urllib.parse import quote
 
 import boto3
 import pytest
 
-from tests.helpers.playbook import play
+from tests.helpers.playbook import ROOT, play
 from tools.jupyter_client import JupyterClient, LoginRefused
 
 PROJECT, LATER = "flow", "flow-later"
 JOB = "rerank"
 PASSWORD = "correct horse 'battery' \"staple\" ünïcode"
+#: What a job is given to keep for itself.
+TOKEN = secrets.token_hex(24)
 MINE = [{"Name": "tag:lightsout:project", "Values": [PROJECT]}]
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(1500)]
@@ -34,6 +40,7 @@ def flow(cloud, tmp_path_factory):
                 "lightsout_project": PROJECT,
                 "lightsout_key_directory": str(keys),
                 "training_fetch_folder": str(results),
+                "access_ssh_include": False,
                 **variables,
             },
         )
@@ -57,13 +64,14 @@ def machines(flow) -> list[dict]:
     return [i for r in found for i in r["Instances"] if i["State"]["Name"] not in {"terminated", "shutting-down"}]
 
 
-def ssh(flow, command: str, project: str = PROJECT, machine: dict | None = None) -> str:
-    """What the machine's shell answers."""
+def ssh(flow, command: str, project: str = PROJECT, machine: dict | None = None, given: str | None = None) -> str:
+    """What the machine's shell answers; ``given`` is its standard input."""
     machine = machine or machines(flow)[0]
     options = ["-o", "IdentitiesOnly=yes", "-o", f"HostKeyAlias={machine['InstanceId']}", "-o", "BatchMode=yes"]
     options += ["-o", f"UserKnownHostsFile={flow.keys / 'known_hosts'}", "-i", str(flow.keys / f"{project}.pem")]
     target = f"ubuntu@{machine['PublicIpAddress']}"
-    return subprocess.run(["ssh", *options, target, command], check=True, capture_output=True, text=True).stdout
+    words = ["ssh", *options, target, command]
+    return subprocess.run(words, check=True, capture_output=True, text=True, input=given).stdout
 
 
 class TestFlow:
@@ -120,9 +128,9 @@ class TestFlow:
         assert PASSWORD not in run.output
 
     def test_jupyter_runs_a_cell_over_verified_tls_and_refuses_a_wrong_password(self, flow) -> None:
-        (machine,) = machines(flow)
         certificate = ssh(flow, "cat /etc/lightsout/jupyter/certificate.pem")
-        with JupyterClient(f"https://{machine['PublicIpAddress']}:8888", certificate) as jupyter:
+        port = re.search(r"https://127\.0\.0\.1:(\d+)/lab", flow("jupyter").output)[1]
+        with JupyterClient(f"https://127.0.0.1:{port}", certificate) as jupyter:
             with pytest.raises(LoginRefused):
                 jupyter.login(PASSWORD + "x")
             jupyter.login(PASSWORD)
@@ -130,6 +138,7 @@ class TestFlow:
 
     def test_train_outlives_the_controller_and_results_come_back(self, flow) -> None:
         job = {"training_job": JOB, "training_source": "examples/reranker", "training_command": "python train.py"}
+        job["training_environment"] = {"HF_TOKEN": TOKEN}
         flow("train", "--check", **job)
         flow("train", **job)
         subprocess.run(["pkill", "-f", f"ssh.*{flow.keys}"], check=False)  # the laptop is closed
@@ -141,6 +150,49 @@ class TestFlow:
         metrics = json.loads((flow.results / JOB / "metrics.json").read_text())
         assert metrics["mrr_at_10_trained"] > metrics["mrr_at_10_untrained"]
         assert set(flow("fetch", training_job=JOB).changed.values()) == {0}
+
+    def test_no_secret_is_anywhere_but_where_it_belongs(self, flow) -> None:
+        """Files, journal and process list of the machine; user data and tags; what Ansible says at ``-vvv``; git."""
+        (machine,) = machines(flow)
+        hashed = ssh(flow, "sudo grep -rhoa 'argon2:[^\"]*' /etc/lightsout/jupyter | head -1").strip()
+        key = (flow.keys / f"{PROJECT}.pem").read_text().splitlines()[3]  # the first lines are the same in every key
+        clear = [PASSWORD, PASSWORD.replace('"', '\\"'), json.dumps(PASSWORD)[1:-1], quote(PASSWORD), key]
+        assert hashed.startswith("argon2:$argon2id$") and len(key) > 60
+
+        def those_in(text: str, *more: str) -> list[str]:
+            return [secret for secret in [*clear, TOKEN, *more] if secret in text]
+
+        # What to look for comes by standard input: in the command it would be found in the process list.
+        grep = "sudo grep --recursive --text --files-with-matches --fixed-strings --file=- --devices=skip"
+        folders = "/etc /home /opt/anaconda3/etc /root /run /srv /tmp /usr/local /var"
+        found = ssh(flow, f"{grep} {folders} 2>/dev/null || true", given="\n".join([*clear, TOKEN, hashed]))
+        assert sorted(found.split()) == [
+            "/etc/lightsout/jupyter/jupyter_server_config.json",  # the hash, for root and Jupyter's user
+            f"/home/ubuntu/jobs/{JOB}/environment",  # the token, for the job's user
+        ]
+        shown = ssh(
+            flow, "sudo sh -c 'cat /proc/[0-9]*/cmdline; journalctl --no-pager; cat /var/log/*.log' | tr -d '\\0'"
+        )
+        assert "sshd" in shown and those_in(shown, hashed) == []
+        data = flow.ec2.describe_instance_attribute(InstanceId=machine["InstanceId"], Attribute="userData")
+        assert those_in(base64.b64decode(data["UserData"]["Value"]).decode(), hashed) == []
+        assert those_in(json.dumps(flow.ec2.describe_tags()["Tags"]), hashed) == []
+
+        job = {"training_job": "loud", "training_command": "true", "training_environment": {"HF_TOKEN": TOKEN}}
+        said = flow("configure", "-vvv", "--diff", jupyter_password_hash="", jupyter_settings={"ServerApp": {}}).output
+        said += flow("train", "-vvv", "--diff", **job).output
+        assert "ESTABLISH SSH CONNECTION" in said and those_in(said, hashed) == []
+        words = [word for secret in (key, TOKEN, hashed) for word in ("-e", secret)]
+        grep = ["git", "grep", "--cached", "--files-with-matches", "--fixed-strings", *words]
+        tracked = subprocess.run(grep, check=False, cwd=ROOT, capture_output=True, text=True)
+        assert (tracked.returncode, tracked.stdout) == (1, ""), tracked
+
+    def test_only_three_ports_listen(self, flow) -> None:
+        """Jupyter's kernels and whatever else is there listen to the machine itself only."""
+        lines = ssh(flow, "sudo ss --no-header --listening --tcp --udp --numeric").splitlines()
+        addresses = {line.split()[4] for line in lines}
+        outside = {a.rpartition(":")[2] for a in addresses if not a.startswith(("127.", "[::1]", "169.254."))}
+        assert "22" in outside and outside <= {"22", "443", "8888"}, addresses
 
     def test_stop_and_start_keep_the_disk_and_the_jobs(self, flow) -> None:
         (before,) = machines(flow)

@@ -79,14 +79,16 @@ class Machine:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def prepare(self, name: str = "job", check: bool = False, rerun: bool = False, **definition) -> dict:
+    def prepare(
+        self, name: str = "job", check: bool = False, rerun: bool = False, replace: bool = False, **definition
+    ) -> dict:
         """Agree on a job; what is not said is a quiet screen job."""
         environment = definition.pop("environment", {})
         definition = {"launcher": "screen", "python": sys.executable, "grace": 5, **definition}
         if "script" not in definition:
             definition.setdefault("command", "true")
         definition["digest"] = hashlib.sha256(json.dumps([definition, environment]).encode()).hexdigest()
-        request = {"definition": definition, "environment": environment, "rerun": rerun}
+        request = {"definition": definition, "environment": environment, "rerun": rerun, "replace": replace}
         return self.ask("prepare", name, *["--check"] * check, stdin=request)
 
     def upload(self, name: str = "job", **files: str) -> pathlib.Path:

@@ -69,12 +69,12 @@ class TestAgain:
 
     def test_another_rule_is_all_that_changes(self, lab) -> None:
         before = lab.owned()
-        lab.watched("provision", ec2_machine_ports=[22])
+        lab.watched("provision", ec2_machine_ports=[22, 6006])
+        assert set(lab.changing_calls) == {"AuthorizeSecurityGroupIngress"}
+        assert {rule["FromPort"] for rule in lab.group()["IpPermissions"]} == {22, 6006}
+        lab.watched("provision")
         assert set(lab.changing_calls) == {"RevokeSecurityGroupIngress"}
         assert {rule["FromPort"] for rule in lab.group()["IpPermissions"]} == {22}
-        lab.watched("provision")
-        assert set(lab.changing_calls) == {"AuthorizeSecurityGroupIngress"}
-        assert {rule["FromPort"] for rule in lab.group()["IpPermissions"]} == {22, 443, 8888}
         assert lab.owned() == before
 
     def test_a_lost_or_foreign_key_file_is_one_line_and_nothing_is_overwritten(self, lab) -> None:

@@ -542,8 +542,9 @@ def has_module(python, name):
 def prepare(name, request, check=False):
     """Agree on a job: decide whether it has to be started, and make room for what will be uploaded.
 
-    `request`: {"definition": {...}, "environment": {...}, "rerun": bool}. With `check` nothing is written. A definition
-    with `resume` starts a job again that did not succeed, from the results that it has left.
+    `request`: {"definition": {...}, "environment": {...}, "rerun": bool, "replace": bool}. With `check` nothing is
+    written. A definition with `resume` starts a job again that did not succeed, from the results that it has left; with
+    `replace` a job that runs with another definition is cancelled first.
     Returns {"action": "start" or "none", "token", "upload_to", "copy_from", "job"}.
     Refused: for bad input, and for a name whose job runs with another definition.
     """
@@ -551,27 +552,30 @@ def prepare(name, request, check=False):
         raise Refused(f"'{Job(name).name}' is the name of an earlier run: give one without the dot.")
     definition, environment = request["definition"], request.get("environment") or {}
     check_definition(definition)
+    job, rerun, replace = Job(name), bool(request.get("rerun")), bool(request.get("replace"))
+    if replace and not check and job.exists():
+        view = job.view()
+        if view["state"] in ("queued", "running") and (rerun or view["digest"] != definition["digest"]):
+            cancel(name)  # before the lock is taken: its runner may need it to end
     with lock():
-        job = Job(name)
         if job.folder.exists() and not job.exists():
             raise Refused(f"{job.folder} is there, but it is not a job of ours: give the job another name.")
         view = job.view() if job.exists() else None
         same = view is not None and view["digest"] == definition["digest"]
         state = view["state"] if view else None
-        rerun = bool(request.get("rerun"))
-        if state in ("queued", "running"):
-            if same and not rerun:
-                return {"action": "none", "job": view, "policy": treat(job, definition, check)}
+        if state in ("queued", "running") and same and not rerun:
+            return {"action": "none", "job": view, "policy": treat(job, definition, check)}
+        if state in ("queued", "running") and not (replace and check):
             why = "a second run was asked for" if same else "what was asked for now is something else"
             raise Refused(
-                f"Job '{name}' is {state} since {view['since']}, and {why}. Nothing was touched. Wait for it, cancel "
-                f"it (playbooks/cancel.yml -e training_job={name}), or give the new one a name of its own."
+                f"Job '{name}' is {state} since {view['since']}, and {why}. Nothing was touched. Wait for it, give the "
+                "new one a name of its own, or let it take the other's place: -e training_replace=true"
             )
         resumes = bool(definition.get("resume")) and state in ENDED and state != "succeeded"
         if state in ENDED and same and not rerun and not resumes:
             return {"action": "none", "job": view}
         copy_from, run, left = "", view["run"] if view else 1, ""
-        if state in ENDED:
+        if view and state != "uploading":
             run += 1
             kept = jobs_folder() / f"{name}.{view['run']}"
             copy_from = str((job.folder if check else kept) / "source")

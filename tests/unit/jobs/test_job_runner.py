@@ -308,8 +308,22 @@ def test_something_else_under_the_name_of_a_running_job_is_refused(machine: Mach
     request = {"definition": {"launcher": "screen", "command": "true", "python": sys.executable, "digest": "other"}}
     done = machine.call("prepare", "job", stdin=request)
     assert done.returncode == 2
-    assert "Job 'job' is running since" in done.stderr and "cancel" in done.stderr and done.stderr.count("\n") == 1
+    assert "Job 'job' is running since" in done.stderr and "training_replace=true" in done.stderr
+    assert done.stderr.count("\n") == 1
     assert before == {path: path.stat().st_mtime_ns for path in (machine.jobs / "job").iterdir()}
+
+
+def test_a_running_job_is_replaced_when_that_is_asked_for_and_keeps_what_it_has_left(machine: Machine) -> None:
+    old = "trap 'echo saved > results/farewell; exit 0' TERM; mkdir -p results; while :; do sleep 0.05; done"
+    machine.prepare(command=old)
+    machine.begin()
+    eventually((machine.jobs / "job/source/results").exists)
+    assert machine.prepare(command="true", replace=True, check=True)["action"] == "start"
+    assert machine.prepare(command=old, replace=True)["action"] == "none", "it is that very job"
+    assert machine.view()["state"] == "running"
+    assert machine.prepare(command="true", replace=True)["copy_from"] == str(machine.jobs / "job.1/source")
+    assert (machine.jobs / "job.1/source/results/farewell").read_text() == "saved\n"
+    assert machine.view("job.1")["state"] == "cancelled" and machine.run() == 0
 
 
 @pytest.mark.parametrize("change", [{"rerun": True}, {"environment": {"SEED": "2"}}])

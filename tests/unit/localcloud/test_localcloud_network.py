@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ def test_a_machine_without_a_public_address_gets_one_that_nobody_else_has(pod):
     assert bridge.new_address() == "10.213.7.11"
 
 
-def test_a_private_address_is_given_where_this_computer_needs_none_of_its_network(monkeypatch, taken):
+def test_a_private_address_is_given_where_this_computer_needs_none_of_its_network(monkeypatch, taken, pod):
     commands: list[list[str]] = []
     monkeypatch.setattr(network, "_inside", lambda _pid, command, *_: commands.append(command))
     monkeypatch.setattr(network, "_listen_inside", lambda *_: None)
@@ -42,8 +43,11 @@ def test_a_private_address_is_given_where_this_computer_needs_none_of_its_networ
         ipaddress.IPv4Interface("172.31.0.5/16"),
         ["ip", "address", "replace", "172.31.0.5/16", "dev", "eth0"],
     )
-    network.Bridge("lab").up("one", 1, "10.213.7.10", [], private)
-    assert given in commands
+    bridge = network.Bridge("lab")
+    bridge.up("one", os.getpid(), "10.213.7.10", [], private)
+    commands.clear()
+    bridge.moved("one", "10.213.7.99", "02:00:00:00:00:01")
+    assert commands == [["ip", "address", "delete", "172.31.0.5/16", "dev", "eth0"]], "podman has not given it"
     commands.clear()
     taken.append(ipaddress.IPv4Network("172.31.0.2/32"))
     network.Bridge("lab").up("two", 2, "10.213.7.11", [], private)

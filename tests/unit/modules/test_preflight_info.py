@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import pytest
+from ansible_collections.lightsout.aws.plugins.module_utils import access
 from ansible_collections.lightsout.aws.plugins.modules import (
     budgets_budget,
     ec2_machine,
@@ -120,6 +121,21 @@ class TestPlan:
         aws.on("DescribeSpotPriceHistory", lambda *_: {"SpotPriceHistory": []})
         assert look(machine_spot=True)["plan"]["prices"]["hour"] is None
 
+    def test_both_ways_to_buy_are_told_apart_with_their_quotas(self, aws, look) -> None:
+        limits = {"L-1216C47A": 64.0, "L-34B43A08": 1.0}
+        aws.on("DescribeSpotPriceHistory", lambda *_: {"SpotPriceHistory": [{"SpotPrice": "0.0125"}]}, times=9)
+        aws.on("GetServiceQuota", lambda asked, _: {"Quota": {"Value": limits[asked["QuotaCode"]]}}, times=9)
+        plan = look()["plan"]
+        assert (plan["prices"]["on_demand_hour"], plan["prices"]["spot_hour"]) == (0.0416, 0.0125)
+        assert plan["prices"]["compute_hour"] == 0.0416
+        assert (plan["quota"]["vcpus"], plan["quota"]["on_demand"], plan["quota"]["spot"]) == (64, 64, 1)
+        text = "\n".join(plan["lines"])
+        assert "a machine on demand 0.0416, as a spot machine 0.0125" in text
+        assert "standard family: 64 vCPU on demand, 1 vCPU spot" in text
+        # The quota that counts is the one of the way that was chosen.
+        (problem,) = look(machine_spot=True)["problems"]
+        assert "L-34B43A08" in problem and "may run 1 vCPU" in problem
+
     def test_a_converged_project_needs_five_calls_to_see_that_nothing_differs(self, aws, look, made) -> None:
         plan = look(complete=False)["plan"]
         assert plan["changes"] == {}
@@ -166,7 +182,7 @@ class TestPlan:
         assert (plan["instance_profile"], plan["iam_path"]) == ("lightsout-lab-machine", "/lightsout/us-east-1/")
 
     def test_a_quota_that_nobody_may_read_is_no_problem(self, aws, look) -> None:
-        aws.refuse("GetServiceQuota", "AccessDeniedException")
+        aws.refuse("GetServiceQuota", "AccessDeniedException", times=2)
         assert look()["plan"]["quota"]["vcpus"] is None
 
     def test_the_own_address_is_found_out(self, look, monkeypatch) -> None:
@@ -175,7 +191,7 @@ class TestPlan:
             def read(_size: int) -> bytes:
                 return b"198.51.100.4\n"
 
-        monkeypatch.setattr(preflight_info, "open_url", lambda *_args, **_options: Answer)
+        monkeypatch.setattr(access, "open_url", lambda *_args, **_options: Answer)
         assert look(access_cidrs=["auto"])["plan"]["access_cidrs"] == ["198.51.100.4/32"]
 
 
@@ -266,7 +282,7 @@ class TestBadInput:
         assert "DescribeKeyPairs" in problem and "Encoded" not in problem
 
     def test_a_type_beyond_the_quota(self, aws, look) -> None:
-        aws.on("GetServiceQuota", lambda *_: {"Quota": {"Value": 0.0}})
+        aws.on("GetServiceQuota", lambda *_: {"Quota": {"Value": 0.0}}, times=2)
         (problem,) = look(machine_instance_type="g5.xlarge")["problems"]
         assert "ec2_machine_instance_type is 'g5.xlarge'" in problem and "L-DB2E81BA" in problem
 

@@ -242,8 +242,9 @@ class TestInfo:
             aws.ec2.run_instances(
                 ImageId=image, MinCount=1, MaxCount=1, ClientToken=str(number), TagSpecifications=tagged
             )
-        names = [machine["name"] for machine in run(project_info, project="lab")["machines"]]
-        assert names == [f"lightsout-lab-machine-{number}" for number in (1, 2, 10)]
+        found = run(project_info, project="lab", kinds=["instance"])
+        for rows in (found["machines"], found["resources"]):
+            assert [row["name"] for row in rows] == [f"lightsout-lab-machine-{number}" for number in (1, 2, 10)]
 
     def test_without_a_project_it_counts_those_of_all(self, aws, run) -> None:
         furnish(aws, "lab")

@@ -51,6 +51,7 @@ def test_a_second_time_changes_nothing(aws, run) -> None:
         ({"statements": [{"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}]}, ["PutRolePolicy"]),
         ({"service": "budgets.amazonaws.com"}, ["UpdateAssumeRolePolicy"]),
         ({"tags": {"team": "x"}}, ["TagRole"]),
+        ({"permissions_boundary": "arn:PARTITION:iam::ACCOUNT:policy/b"}, ["PutRolePermissionsBoundary"]),
     ],
 )
 def test_only_what_differs_is_changed(aws, run, change: dict[str, Any], calls) -> None:
@@ -76,3 +77,14 @@ def test_somebody_elses_role_of_that_name_is_left_alone(aws, run) -> None:
 def test_check_mode_tells_the_arn_that_it_will_have(aws, run) -> None:
     result = run(service_role, check=True, **WANTED)
     assert result["arn"] == f"arn:aws:iam::123456789012:role/lightsout/us-east-1/{NAME}" and wrote(aws) == []
+
+
+def test_it_is_made_within_its_boundary_and_stays_there_when_nobody_asks(aws, run) -> None:
+    boundary = "arn:PARTITION:iam::ACCOUNT:policy/lightsout-boundary"
+    run(service_role, **WANTED, permissions_boundary=boundary)
+    assert wrote(aws) == ["CreateRole", "PutRolePolicy"]
+    role = aws.client("iam").get_role(RoleName=NAME)["Role"]
+    arn = "arn:aws:iam::123456789012:policy/lightsout-boundary"
+    assert role["PermissionsBoundary"]["PermissionsBoundaryArn"] == arn
+    assert not run(service_role, **WANTED, permissions_boundary=boundary)["changed"]
+    assert not run(service_role, **WANTED)["changed"]

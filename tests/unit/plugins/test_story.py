@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.playbook import ROOT
+from tests.helpers.terminal import converse
 
 PLAYBOOK = [
     {"name": "A play with nothing to tell", "hosts": "localhost", "tasks": [{"ansible.builtin.stat": {"path": "/"}}]},
@@ -86,3 +87,12 @@ def test_a_setting_of_the_wrong_type_is_one_line_that_begins_with_what_is_wrong(
     wrong = {"preflight_project": "lab", "preflight_show": "perhaps", "lightsout_project": "lab"}
     shown = tell(tmp_path, [{"hosts": "localhost", "tasks": [{"ansible.builtin.import_role": role, "vars": wrong}]}])
     assert re.search(r"^  ✗ Check the settings: argument 'preflight_show' is of type str .*\n\n", shown, re.MULTILINE)
+
+
+def test_nothing_is_drawn_over_what_somebody_types(tmp_path):
+    asks = {"name": "Ask", "ansible.builtin.pause": {"prompt": "Who are you"}}
+    play = [{"name": "Ask", "hosts": "localhost", "gather_facts": False, "tasks": [asks]}]
+    (tmp_path / "play.yml").write_text(json.dumps(play))
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")]
+    status, screen = converse(command, [("Who are you", "ada")], os.environ, str(ROOT), thinking=2.5)
+    assert status == 0 and "\u2026" not in screen.partition("Who are you")[2].partition("ada")[0], screen
