@@ -232,7 +232,6 @@ class Preflight:
     def look(self) -> None:
         """What there is: two rounds, since tags and budget depend on the first."""
         self.client("sagemaker")  # the largest model loads once, before the threads want it
-<<<<<<< HEAD
         calls = {"caller": lambda: self.client("sts").get_caller_identity(), "raw": self.describe}
         if self.notebook:
             calls["deadline"] = self.find_deadline
@@ -243,30 +242,14 @@ class Preflight:
             self.plan["status"] = raw.get("NotebookInstanceStatus") or raw["TrainingJobStatus"]
             arn = raw.get("NotebookInstanceArn") or raw["TrainingJobArn"]
             self.plan["tags"] = sagemaker.read_tags(self.client("sagemaker"), arn)
-        elif self.budget and self.budget["limit"] != 0:
-            self.read_budget()
+        else:
+            self.read_quota(self.find_quota())
+            if self.budget and self.budget["limit"] != 0:
+                self.read_budget()
         if self.notebook:
             self.read_lease(answers["deadline"])
         else:
             self.read_training()
-=======
-        answers = self.ask(
-            caller=lambda: self.client("sts").get_caller_identity(),
-            raw=self.describe,
-            deadline=self.find_deadline,
-            quota=self.find_quota,
-        )
-        caller, raw = answers["caller"], answers["raw"]
-        self.plan |= {"account": caller["Account"], "caller": caller["Arn"], "partition": caller["Arn"].split(":")[1]}
-        if raw:
-            self.plan["status"] = raw["NotebookInstanceStatus"]
-            self.plan["tags"] = sagemaker.read_tags(self.client("sagemaker"), raw["NotebookInstanceArn"])
-        else:
-            self.read_quota(answers["quota"])
-            if self.budget and self.budget["limit"] != 0:
-                self.read_budget()
-        self.read_lease(answers["deadline"])
->>>>>>> smcloud
 
     def describe(self) -> dict[str, Any] | None:
         """The notebook instance or training job as SageMaker describes it."""
@@ -278,12 +261,16 @@ class Preflight:
     def find_quota(self) -> dict[str, Any]:
         """How many instances of its type the account may have."""
         client = self.client("service-quotas", attempts=1, read_timeout=5)
-        return quotas.sagemaker_quota(client, self.notebook["instance_type"], "notebook")
+        if self.notebook:
+            return quotas.sagemaker_quota(client, self.notebook["instance_type"], "notebook")
+        use = "spot_training" if self.training["spot"] else "training"
+        return quotas.sagemaker_quota(client, self.training["instance_type"], use)
 
     def read_quota(self, quota: dict[str, Any]) -> None:
         """Whether the account may have one at all."""
         self.plan["quota"] = quota
-        problem = quotas.sagemaker_quota_problem(quota, "sagemaker_notebook_instance_type", self.region)
+        variable = f"sagemaker_{'notebook' if self.notebook else 'training'}_instance_type"
+        problem = quotas.sagemaker_quota_problem(quota, variable, self.region)
         if problem:
             self.problems.append(problem)
 
