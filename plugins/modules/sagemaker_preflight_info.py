@@ -234,7 +234,7 @@ class Preflight:
         self.client("sagemaker")  # the largest model loads once, before the threads want it
         calls = {"caller": lambda: self.client("sts").get_caller_identity(), "raw": self.describe}
         if self.notebook:
-            calls |= {"deadline": self.find_deadline, "quota": self.find_quota}
+            calls["deadline"] = self.find_deadline
         answers = self.ask(**calls)
         caller, raw = answers["caller"], answers["raw"]
         self.plan |= {"account": caller["Account"], "caller": caller["Arn"], "partition": caller["Arn"].split(":")[1]}
@@ -243,8 +243,7 @@ class Preflight:
             arn = raw.get("NotebookInstanceArn") or raw["TrainingJobArn"]
             self.plan["tags"] = sagemaker.read_tags(self.client("sagemaker"), arn)
         else:
-            if self.notebook:
-                self.read_quota(answers["quota"])
+            self.read_quota(self.find_quota())
             if self.budget and self.budget["limit"] != 0:
                 self.read_budget()
         if self.notebook:
@@ -262,12 +261,16 @@ class Preflight:
     def find_quota(self) -> dict[str, Any]:
         """How many instances of its type the account may have."""
         client = self.client("service-quotas", attempts=1, read_timeout=5)
-        return quotas.sagemaker_quota(client, self.notebook["instance_type"], "notebook")
+        if self.notebook:
+            return quotas.sagemaker_quota(client, self.notebook["instance_type"], "notebook")
+        use = "spot_training" if self.training["spot"] else "training"
+        return quotas.sagemaker_quota(client, self.training["instance_type"], use)
 
     def read_quota(self, quota: dict[str, Any]) -> None:
         """Whether the account may have one at all."""
         self.plan["quota"] = quota
-        problem = quotas.sagemaker_quota_problem(quota, "sagemaker_notebook_instance_type", self.region)
+        variable = f"sagemaker_{'notebook' if self.notebook else 'training'}_instance_type"
+        problem = quotas.sagemaker_quota_problem(quota, variable, self.region)
         if problem:
             self.problems.append(problem)
 

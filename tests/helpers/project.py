@@ -54,7 +54,7 @@ def recorded(endpoint: str, throttle: int = 0) -> Iterator[tuple[str, list[str]]
             refused = [call for call in calls if call == f"throttled {action}"]
             if len(refused) < throttle and "SageMaker" in self.headers.get("X-Amz-Target", ""):
                 calls.append(f"throttled {action}")
-                self.answer(400, {"x-amzn-errortype": "ThrottlingException"}, b'{"message": "Rate exceeded"}')
+                self.answer(400, {"x-amzn-errortype": "ThrottlingException"}, b'{"__type": "ThrottlingException"}')
                 return
             calls.append(action or parse_qs(body.decode()).get("Action", [f"{self.command} {self.path}"])[0])
             upstream = http.client.HTTPConnection(target, timeout=60)
