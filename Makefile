@@ -77,11 +77,23 @@ security: setup-local  ## Let Prowler and our own assertions judge what the play
 docs: setup-local  ## Write the variable tables of the roles' READMEs from their argument specs
 	@python -m tools.role_docs
 
+.PHONY: iam
+iam: setup-local  ## Write docs/iam/*.json from what the playbooks ask AWS for, recorded on the local cloud
+	@python -m tools.iam
+
+.PHONY: security
+security: setup-local  ## Let Prowler and checkov judge what we make, on the local cloud; writes docs/security.md
+	@python -m tools.security
+
 .PHONY: lock
 lock: setup-local  ## Renew the locked requirements from requirements*.in
 	@for file in requirements requirements-dev; do \
 	  uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.12 \
 	    --custom-compile-command "make lock" "$$file.in" -o "$$file.txt"; done
+	@for part in anaconda_standin sagemaker_image; do \
+	  uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --python-version 3.11 --custom-compile-command "make lock" "localcloud/$$part/requirements.in" \
+	    -o "localcloud/$$part/requirements.txt"; done
 
 .PHONY: clean
 clean:  ## Stop the local cloud and remove all that was made here (AWS and your results stay untouched)

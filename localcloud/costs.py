@@ -20,6 +20,7 @@ from moto.ce.responses import CostExplorerResponse
 from moto.core.exceptions import JsonRESTError
 from moto.ec2.models import ec2_backends
 
+from localcloud import sagemaker
 from localcloud.price_list import SPOT
 from localcloud.settings import log
 from plugins.module_utils import prices
@@ -27,6 +28,7 @@ from plugins.module_utils import prices
 #: Seconds between two entries.
 TICK = 1.0
 
+SAGEMAKER = "Amazon SageMaker"
 COMPUTE, DISKS, ADDRESSES = "Amazon Elastic Compute Cloud - Compute", "EC2 - Other", "Amazon Virtual Private Cloud"
 
 #: Whose cost it is: its tags, as pairs.
@@ -59,6 +61,28 @@ def rates() -> Iterator[tuple[str, Tags, float]]:
                         yield ADDRESSES, tags, prices.IPV4_HOUR if instance.public_ip else 0.0
             for volume in list(backend.volumes.values()):
                 yield DISKS, tags_of(volume), volume.size * prices.GP3_GIB_MONTH / prices.HOURS_PER_MONTH
+    yield from sagemaker_rates()
+
+
+def sagemaker_rates() -> Iterator[tuple[str, Tags, float]]:
+    """The same of SageMaker: machines while they run, a notebook instance's volume as long as it is there."""
+    for backend in sagemaker.backends():
+        for record in sagemaker.all_records(backend):
+            values, count, disk = record.values, 1, 0
+            match record.arn.split(":")[5].split("/")[0]:
+                case "notebook-instance":
+                    kind, running, disk = values["InstanceType"], record.status == "InService", values["VolumeSizeInGB"]
+                case "training-job":
+                    resources, running = values["ResourceConfig"], values["SecondaryStatus"] == "Training"
+                    kind, count = resources["InstanceType"], resources["InstanceCount"]
+                case "app":
+                    kind, running = values["ResourceSpec"]["InstanceType"], record.status == "InService"
+                case _:
+                    continue
+            share = SPOT if values.get("EnableManagedSpotTraining") else 1.0
+            machines = prices.SAGEMAKER_HOUR.get(kind, 0.0) * share * count if running else 0.0
+            tags = frozenset((tag["Key"], tag["Value"]) for tag in record.tags)
+            yield SAGEMAKER, tags, machines + disk * prices.SAGEMAKER_GIB_MONTH / prices.HOURS_PER_MONTH
 
 
 class Ledger:

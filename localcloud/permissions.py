@@ -1,7 +1,7 @@
 """Who asked for what, and who may: every call is noted by access key, and IAM users may do what their policies allow.
 
-The key that the cloud hands out, and any other that belongs to no IAM user, may do everything. Actions are what IAM calls
-them, and include those that AWS asks for besides (iam:PassRole, ec2:CreateTags), which moto knows nothing of. Of a policy's
+The key that the cloud hands out, and any other that belongs to no IAM user, may do everything. Actions have IAM's
+names, and include what AWS asks for besides (iam:PassRole, ec2:CreateTags), which moto does not know. Of a policy's
 statements, effect and actions count here; resources and conditions do not.
 """
 

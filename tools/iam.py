@@ -1,8 +1,8 @@
 """Writes docs/iam/<playbook>.json: the policy with which a playbook can do its work, and no more.
 
-``make iam`` runs the playbooks of tools/iam.yml on a local cloud of its own, which notes the IAM actions that each asks for, and
-puts them together with that file's rules: to which things, on what condition. ``--project``, ``--account`` and ``--boundary`` write
-narrower ones for your own account, without a run.
+``make iam`` runs the playbooks of tools/iam.yml on a local cloud of its own, which notes the IAM actions that each asks
+for, and puts them together with that file's rules: to which things, on what condition. ``--to`` with ``--project``,
+``--account`` and ``--boundary`` writes narrower ones for your own account, without a run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CONDITIONS: dict[str, dict[str, dict[str, Any]]] = {
     "tagged": {"StringLike": {"aws:RequestTag/lightsout:project": "*"}},
     "making": {"Null": {"ec2:CreateAction": "false"}},
     "passed": {"StringEquals": {"iam:PassedToService": TABLE["passed"]}},
-    "bounded": {"StringLike": {"iam:PermissionsBoundary": BOUNDARY}},
+    "bounded": {"ArnLike": {"iam:PermissionsBoundary": BOUNDARY}},
 }
 
 
@@ -111,16 +111,18 @@ def record() -> dict[str, set[str]]:
     try:
         words = shlex.split((STATE / "env").read_text().replace("export ", ""))
         env = {**os.environ, **dict(word.split("=", 1) for word in words)}
+        for cache in STATE.glob("prices-*.json"):  # whoever finds prices there does not ask for them
+            cache.unlink()
         for run in TABLE["runs"]:
             variables = {
                 "lightsout_project": "iam",
                 "lightsout_key_directory": str(STATE / "keys"),
+                "preflight_price_cache": str(STATE / f"prices-{run['playbook']}.json"),
                 **run.get("with", {}),
             }
-            print(run["playbook"], flush=True)
+            book = f"playbooks/{run['playbook']}.yml"
             subprocess.run(
-                ["ansible-playbook", f"playbooks/{run['playbook']}.yml", "-e", f"@{STATE}/settings.yml"]
-                + ["-e", json.dumps(variables)],
+                ["ansible-playbook", book, "-e", f"@{STATE}/settings.yml", "-e", json.dumps(variables)],
                 cwd=ROOT,
                 env={**env, "AWS_ACCESS_KEY_ID": key_of(run["playbook"])},
                 stdin=subprocess.DEVNULL,

@@ -8,6 +8,7 @@ As in ``checks``, every sentence names the variable, its value and what is right
 from __future__ import annotations
 
 import base64
+import pathlib
 import re
 from typing import Any
 
@@ -18,6 +19,7 @@ except ImportError:  # AnsibleAWSModule says it when the module starts
 
 from ansible_collections.lightsout.aws.plugins.module_utils.checks import is_subnet_id
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import span_of
+from ansible_collections.lightsout.aws.plugins.module_utils.sagemaker import LONGEST_NAME
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import did_you_mean
 
 #: GiB of a notebook instance's volume.
@@ -32,6 +34,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PLATFORM = re.compile(r"notebook-al2023-v\d")
 _REPOSITORY = re.compile(r"https://[^/\s]+/\S+|[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _JOB = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
+_S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
 
 
 def known_types(shape: str) -> list[str]:
@@ -75,8 +78,8 @@ def network_problems(role: str, subnet: str, groups: list[str]) -> list[str]:
 def bucket_problems(variable: str, buckets: list[str]) -> list[str]:
     """Names that no bucket can have."""
     return [
-        f"{variable} holds '{bucket}', which is not a bucket's name: they have 3 to 63 lower-case letters, digits, dots "
-        "and hyphens, and no s3:// before them."
+        f"{variable} holds '{bucket}', which is not a bucket's name: they have 3 to 63 lower-case letters, digits, "
+        "dots and hyphens, and no s3:// before them."
         for bucket in buckets
         if not _BUCKET.fullmatch(bucket)
     ]
@@ -133,4 +136,73 @@ def idle_problems(role: str, idle: str, hard: str) -> list[str]:
             problems.append(f"{role}_{name} is '{value}': write a number and s, m, h or d, for example '60m'.")
     if not problems and span_of(hard) < span_of(idle):
         problems.append(f"{role}_idle_hard_limit is '{hard}', which is shorter than {role}_idle ('{idle}').")
+    return problems
+
+
+def training_problems(training: dict[str, Any]) -> list[str]:
+    """What is wrong with the settings of a training job by themselves."""
+    role, problems = "sagemaker_training", []
+    name, job = training["name"], training["job"]
+    if not _JOB.fullmatch(job):
+        problems.append(
+            f"{role}_job is '{job}': a job's name has letters, digits and hyphens, with a letter or digit at both ends."
+        )
+    elif len(name) > LONGEST_NAME:
+        problems.append(
+            f"{role}_job is '{job}', which makes '{name}' with {len(name)} characters: SageMaker allows {LONGEST_NAME}."
+        )
+    problems += type_problems(f"{role}_instance_type", training["instance_type"], "TrainingInstanceType")
+    limits = (("instance_count", 1, 1000), ("volume_size", 1, LARGEST_VOLUME))
+    problems += [
+        f"{role}_{setting} is {training[setting]}: give {least} to {most}."
+        for setting, least, most in limits
+        if not least <= training[setting] <= most
+    ]
+    problems += network_problems(role, training["subnet_id"], training["security_group_ids"])
+    problems += time_problems(role, training)
+    problems += [
+        f"{role}_data has a channel '{channel}' at '{uri}': a channel is letters, digits and hyphens other than "
+        "'source', its place an S3 URI, such as s3://my-bucket/folder/."
+        for channel, uri in training["data"].items()
+        if channel == "source" or not _JOB.fullmatch(channel) or not _S3.fullmatch(str(uri))
+    ]
+    if training["bucket"]:
+        problems += bucket_problems(f"{role}_bucket", [training["bucket"]])
+    return problems
+
+
+def time_problems(role: str, training: dict[str, Any]) -> list[str]:
+    """Times of a training job that are none, too long, or in the wrong order."""
+    spans, problems = {}, []
+    for name in ("max_runtime", "max_wait"):
+        spans[name] = span_of(training[name])
+        if spans[name] is None or not 1 <= spans[name].total_seconds() <= LONGEST_JOB:
+            problems.append(
+                f"{role}_{name} is '{training[name]}': write a number and s, m, h or d, at most 28d, for example '4h'."
+            )
+    if not problems and training["spot"] and spans["max_wait"] < spans["max_runtime"]:
+        problems.append(
+            f"{role}_max_wait is '{training['max_wait']}', but it includes the run: give at least "
+            f"{role}_max_runtime ('{training['max_runtime']}')."
+        )
+    return problems
+
+
+def new_training_problems(training: dict[str, Any]) -> list[str]:
+    """What is missing to start a job, told where there is none of that name."""
+    role, problems = "sagemaker_training", []
+    if not training["image"]:
+        problems.append(
+            f"{role}_image is empty: give an image in ECR that the job runs in, for example one of AWS's Deep Learning "
+            "Containers, 763104351884.dkr.ecr.REGION.amazonaws.com/pytorch-training:TAG."
+        )
+    if not training["command"].strip():
+        problems.append(f"{role}_command is empty: say what the job runs, for example 'python train.py'.")
+    if not training["source"]:
+        problems.append(f"{role}_source is empty: give the file or folder that it needs, such as examples/reranker.")
+    elif not pathlib.Path(training["source"]).expanduser().exists():
+        problems.append(
+            f"{role}_source is '{training['source']}', which is not there: give a file or folder on this computer, "
+            "relative to the current folder."
+        )
     return problems

@@ -71,6 +71,26 @@ options:
       idle_hard_limit: {description: The same for one that cannot be judged., type: str, default: ''}
       on_create: {description: The script for its creation., type: str, default: ''}
       on_start: {description: The script for each start., type: str, default: ''}
+  training:
+    description:
+      - The training job that is wanted, with the settings of the role P(lightsout.aws.sagemaker_training#role).
+    type: dict
+    suboptions:
+      name: {description: Its name on SageMaker., type: str, required: true}
+      job: {description: Its name., type: str, required: true}
+      image: {description: The image that it runs in., type: str, default: ''}
+      command: {description: What it runs., type: str, default: ''}
+      source: {description: The file or folder that it needs., type: path, default: ''}
+      instance_type: {description: The type of its machines., type: str, required: true}
+      instance_count: {description: How many machines., type: int, default: 1}
+      volume_size: {description: The size of the volume of each in GiB., type: int, default: 30}
+      spot: {description: Whether they are spot machines., type: bool, default: true}
+      max_runtime: {description: How long it may run., type: str, required: true}
+      max_wait: {description: How long it may run and wait for spot machines., type: str, required: true}
+      data: {description: Channels and the S3 URI of each., type: dict, default: {}}
+      bucket: {description: Where source and results are kept. Empty for the project's own., type: str, default: ''}
+      subnet_id: {description: Their subnet., type: str, default: ''}
+      security_group_ids: {description: Their security groups., type: list, elements: str, default: []}
 extends_documentation_fragment:
   - lightsout.aws.project
   - amazon.aws.common.modules
@@ -119,6 +139,7 @@ plan:
     status: {description: The state of what there is; empty where there is nothing., type: str, returned: always}
     tags: {description: Its tags., type: dict, returned: always}
     expires: {description: When the lease ends, with a new one if it begins., type: str, returned: with O(notebook)}
+    bucket: {description: Where source and results are kept., type: str, returned: with O(training)}
     changes:
       description: C(budget) and C(deadline), where they are to be made or changed.
       type: dict
@@ -156,8 +177,10 @@ from ansible_collections.lightsout.aws.plugins.module_utils import (
     schedules,
 )
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once
-from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_EXPIRES, expires_at
+from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_EXPIRES, expires_at, span_of
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain, numbered
+
+LONGEST_BUCKET = 63
 
 #: States in which a notebook instance has run until now: its lease goes on.
 RUNNING = ("InService", "Pending", "Updating", "PendingMaintenance", "InMaintenance")
@@ -175,6 +198,7 @@ class Preflight:
         self.project: str = module.params["project"]
         self.group = f"lightsout-{self.project}"
         self.notebook: dict[str, Any] = module.params["notebook"] or {}
+        self.training: dict[str, Any] = module.params["training"] or {}
         self.budget: dict[str, Any] | None = module.params["budget"]
         self.client = Clients(module)
         self.problems: list[str] = []
@@ -186,6 +210,8 @@ class Preflight:
         self.problems += checks.project_problems(self.project, self.params["owner"], self.params["lease"])
         if self.notebook:
             self.problems += sagemaker_checks.notebook_problems(self.notebook)
+        if self.training:
+            self.problems += sagemaker_checks.training_problems(self.training)
         if self.budget:
             self.problems += checks.budget_problems(self.budget)
             if self.budget["limit"] is not None and checks.is_amount(self.budget["limit"]):
@@ -206,37 +232,45 @@ class Preflight:
     def look(self) -> None:
         """What there is: two rounds, since tags and budget depend on the first."""
         self.client("sagemaker")  # the largest model loads once, before the threads want it
-        answers = self.ask(
-            caller=lambda: self.client("sts").get_caller_identity(),
-            raw=self.describe,
-            deadline=self.find_deadline,
-            quota=self.find_quota,
-        )
+        calls = {"caller": lambda: self.client("sts").get_caller_identity(), "raw": self.describe}
+        if self.notebook:
+            calls["deadline"] = self.find_deadline
+        answers = self.ask(**calls)
         caller, raw = answers["caller"], answers["raw"]
         self.plan |= {"account": caller["Account"], "caller": caller["Arn"], "partition": caller["Arn"].split(":")[1]}
         if raw:
-            self.plan["status"] = raw["NotebookInstanceStatus"]
-            self.plan["tags"] = sagemaker.read_tags(self.client("sagemaker"), raw["NotebookInstanceArn"])
+            self.plan["status"] = raw.get("NotebookInstanceStatus") or raw["TrainingJobStatus"]
+            arn = raw.get("NotebookInstanceArn") or raw["TrainingJobArn"]
+            self.plan["tags"] = sagemaker.read_tags(self.client("sagemaker"), arn)
         else:
-            self.read_quota(answers["quota"])
+            self.read_quota(self.find_quota())
             if self.budget and self.budget["limit"] != 0:
                 self.read_budget()
-        self.read_lease(answers["deadline"])
+        if self.notebook:
+            self.read_lease(answers["deadline"])
+        else:
+            self.read_training()
 
     def describe(self) -> dict[str, Any] | None:
-        """The notebook instance as SageMaker describes it."""
+        """The notebook instance or training job as SageMaker describes it."""
         client = self.client("sagemaker")
+        if self.training:
+            return sagemaker.describe(client.describe_training_job, TrainingJobName=self.training["name"])
         return sagemaker.describe(client.describe_notebook_instance, NotebookInstanceName=self.notebook["name"])
 
     def find_quota(self) -> dict[str, Any]:
         """How many instances of its type the account may have."""
         client = self.client("service-quotas", attempts=1, read_timeout=5)
-        return quotas.sagemaker_quota(client, self.notebook["instance_type"], "notebook")
+        if self.notebook:
+            return quotas.sagemaker_quota(client, self.notebook["instance_type"], "notebook")
+        use = "spot_training" if self.training["spot"] else "training"
+        return quotas.sagemaker_quota(client, self.training["instance_type"], use)
 
     def read_quota(self, quota: dict[str, Any]) -> None:
         """Whether the account may have one at all."""
         self.plan["quota"] = quota
-        problem = quotas.sagemaker_quota_problem(quota, "sagemaker_notebook_instance_type", self.region)
+        variable = f"sagemaker_{'notebook' if self.notebook else 'training'}_instance_type"
+        problem = quotas.sagemaker_quota_problem(quota, variable, self.region)
         if problem:
             self.problems.append(problem)
 
@@ -267,8 +301,42 @@ class Preflight:
         if not schedules.stops_in_time(deadline, target, expires, now):
             self.plan["changes"]["deadline"] = "set" if deadline is None else "move"
 
+    def read_training(self) -> None:
+        """Where its files are, and what is missing to start it."""
+        own = f"lightsout-{self.project}-{self.plan['account']}-{self.region}"
+        self.plan["bucket"] = self.training["bucket"] or own
+        if self.plan["status"]:
+            return
+        self.problems += sagemaker_checks.new_training_problems(self.training)
+        if len(self.plan["bucket"]) > LONGEST_BUCKET:
+            self.problems.append(
+                f"sagemaker_training_bucket is empty, and our own would be '{own}', of {len(own)} characters: "
+                f"a bucket's name has {LONGEST_BUCKET}; give one, or the project a shorter name."
+            )
+
+    def tell_training(self) -> None:
+        """The plan for people."""
+        training, count = self.training, self.training["instance_count"]
+        cost = prices.notebook(training["instance_type"], training["volume_size"])
+        hour = None if cost["hour"] is None else cost["hour"] * count
+        longest = span_of(training["max_runtime"]).total_seconds() / 3600
+        price = "price unknown" if hour is None else f"USD {hour:.4g} an hour, at most {hour * longest:.2f} in all"
+        spot = "; spot is cheaper" if training["spot"] else ""
+        machines = training["instance_type"] if count == 1 else f"{count} x {training['instance_type']}"
+        self.plan["prices"] = {"hour": hour, "as_of": cost["as_of"], "region": cost["region"]}
+        self.plan["lines"] = [
+            f"Project  {self.project} in {self.region} (account {self.plan['account']}, {self.plan['caller']})",
+            f"Job      {training['name']} on {machines}: {training['command']}",
+            f"Files    s3://{self.plan['bucket']}/{training['job']}/",
+            f"Lights   it ends with its command, and after {training['max_runtime']} in any case",
+            f"Price    {price}{spot} (list prices for {cost['region']}, {cost['as_of']}, no tax)",
+        ]
+
     def tell(self) -> None:
         """The plan for people."""
+        if self.training:
+            self.tell_training()
+            return
         notebook = self.notebook
         cost = prices.notebook(notebook["instance_type"], notebook["volume_size"])
         hour = "price unknown" if cost["hour"] is None else f"USD {cost['hour']:.4g} an hour"
@@ -308,6 +376,23 @@ def main() -> None:
         "on_create": text,
         "on_start": text,
     }
+    training = {
+        "name": {"required": True},
+        "job": {"required": True},
+        "image": text,
+        "command": text,
+        "source": {"type": "path", "default": ""},
+        "instance_type": {"required": True},
+        "instance_count": {"type": "int", "default": 1},
+        "volume_size": {"type": "int", "default": 30},
+        "spot": {"type": "bool", "default": True},
+        "max_runtime": {"required": True},
+        "max_wait": {"required": True},
+        "data": {"type": "dict", "default": {}},
+        "bucket": text,
+        "subnet_id": text,
+        "security_group_ids": names,
+    }
     module = AnsibleAWSModule(
         argument_spec={
             "project": {"required": True},
@@ -324,7 +409,10 @@ def main() -> None:
                 },
             },
             "notebook": {"type": "dict", "options": notebook},
+            "training": {"type": "dict", "options": training},
         },
+        required_one_of=[("notebook", "training")],
+        mutually_exclusive=[("notebook", "training")],
         supports_check_mode=True,
     )
     preflight = Preflight(module)
@@ -332,7 +420,8 @@ def main() -> None:
     if not preflight.problems:
         try:
             preflight.look()
-            preflight.tell()
+            if not preflight.problems:
+                preflight.tell()
         except Exception as error:
             preflight.problems.append(credentials_problem(error) or explain(error, "look at the project"))
     if preflight.problems:

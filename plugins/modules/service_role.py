@@ -43,7 +43,8 @@ options:
     required: true
   permissions_boundary:
     description:
-      - The ARN of a policy that bounds what the role can ever do. C(ACCOUNT) and C(PARTITION) stand for the caller's own.
+      - The ARN of a policy that bounds what the role can ever do.
+      - C(ACCOUNT) and C(PARTITION) stand for the caller's own.
       - When not given, whatever it is.
     type: str
   tags:

@@ -1,73 +1,156 @@
-"""What comes from the network is checked by its sum, and never piped into a shell."""
+"""What is fetched is checked, and nothing goes from the network straight into a shell or an interpreter."""
 
 from __future__ import annotations
 
+import ast
 import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.contract.test_house import ROOT, tracked
-
-#: A download whose output a shell or an interpreter runs, also over several lines of one command.
-PIPED = re.compile(
-    r"\b(curl|wget|fetch)\b(?:[^\n|;&]|\\\n)*\|\s*(?:sudo\s+)?(?:env\s+)?(?:ba|z|da|k)?(?:sh|python3?|perl)\b"
-    r"|\b(?:ba|z|da)?sh\s+(?:-c\s+)?[\"']?(?:<\(|\$\()\s*(?:curl|wget)\b"
+ROOT = Path(__file__).resolve().parents[2]
+FETCH = r"\b(curl|wget|fetch|aria2c|http)\b"
+SHELL = (
+    r"(sudo\s+(-\S+\s+)*)?(/\S*/)?(env\s+)?(ba|z|da|k|a)?sh\b"
+    r"|(sudo\s+)?(/\S*/)?(python|perl|ruby|node)[\d.]*\b|source\b|eval\b"
 )
-#: An installation of Python packages.
-INSTALLS = re.compile(r"\b(?:uv )?pip3?[\" ,']+install\b[^\n]*")
+PIPED = re.compile(
+    rf"{FETCH}[^|;&\n]*\|([^|;&\n]*\|)*\s*({SHELL})"  # curl … | sh
+    rf"|({SHELL})[^;&|\n]*<\s*\(\s*{FETCH}"  # bash <(curl …)
+    rf"|({SHELL}|\.)[^;&|\n]*[$]\(\s*{FETCH}"  # sh -c "$(curl …)"
+    rf"|({SHELL})[^;&|\n]*`\s*{FETCH}"
+)
+#: Tests and benchmarks hold bad examples, and what others do.
+OTHERS = ("tests/", "bench/", "docs/", "collections/", "changelogs/")
 
-SCRIPTS = tracked("*.sh", "*.sh.j2", "Makefile", "tools/*", ".ci/*", "roles/**", "playbooks/**", "localcloud/**/*.py")
+
+def strings(node: Any) -> Iterator[str]:
+    """Every text in parsed YAML; the words of a list also as one line, as ``argv`` gives them."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for each in node.values():
+            yield from strings(each)
+    elif isinstance(node, list):
+        if node and all(isinstance(each, str) for each in node):
+            yield " ".join(node)
+        for each in node:
+            yield from strings(each)
 
 
-def piped(text: str) -> list[str]:
-    """What a text pipes from the network into an interpreter."""
-    return [found.group(0) for found in PIPED.finditer(text)]
+def texts(path: Path) -> list[str]:
+    """What a file gives to shells, with continued lines joined; its comments left out where its language is known."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        tree = ast.parse(text)
+        words = [
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        argvs = [
+            " ".join(e.value for e in node.elts if isinstance(e, ast.Constant) and isinstance(e.value, str))
+            for node in ast.walk(tree)
+            if isinstance(node, ast.List | ast.Tuple)
+        ]
+        return words + argvs
+    if path.suffix in {".yml", ".yaml"}:
+        return [each for document in yaml.safe_load_all(text) for each in strings(document)]
+    joined = text.replace("\\\n", " ")
+    return [line for line in joined.splitlines() if not line.lstrip().startswith("#")]
+
+
+def piped(path: Path) -> list[str]:
+    """The places of a file where the network is piped into a shell."""
+    return [text for text in texts(path) if PIPED.search(text)]
+
+
+def downloads_without_checksum(path: Path) -> list[str]:
+    """The tasks of a file that fetch something and do not check it."""
+    found: list[str] = []
+
+    def walk(node: Any) -> None:
+        if isinstance(node, list):
+            for each in node:
+                walk(each)
+        elif isinstance(node, dict):
+            for name, value in node.items():
+                if name in {"ansible.builtin.get_url", "get_url"} and not value.get("checksum"):
+                    found.append(str(node.get("name")))
+                if name in {"ansible.builtin.unarchive", "unarchive"} and "://" in str(value.get("src")):
+                    found.append(str(node.get("name")))
+                walk(value)
+
+    for document in yaml.safe_load_all(path.read_text()):
+        walk(document)
+    return found
+
+
+def tracked() -> list[Path]:
+    """The files of ours that could run something."""
+    out = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    kinds = {".py", ".yml", ".yaml", ".j2", ".sh", ".cfg", ""}
+    paths = [ROOT / name for name in out.split("\0") if name and not name.startswith(OTHERS)]
+    return [path for path in paths if path.is_file() and not path.is_symlink() and path.suffix in kinds]
+
+
+def test_nothing_is_piped_from_the_network_into_a_shell() -> None:
+    files = tracked()
+    assert len(files) > 100
+    assert {str(path.relative_to(ROOT)): found for path in files if (found := piped(path))} == {}
+
+
+def test_what_tasks_fetch_is_checked() -> None:
+    files = [path for path in tracked() if path.suffix == ".yml"]
+    assert {str(path.relative_to(ROOT)): found for path in files if (found := downloads_without_checksum(path))} == {}
+
+
+def test_packages_are_installed_by_hash() -> None:
+    """Of the packages that make setup installs, none comes without its hash (the locks are checked beside)."""
+    setup = (ROOT / "tools/setup").read_text().replace("\\\n", " ")
+    lines = [line for line in setup.splitlines() if re.search(r"\.venv/bin/\S+.* install ", line)]
+    assert len(lines) >= 2
+    assert [line for line in lines if "--require-hashes" not in line] == []
 
 
 @pytest.mark.parametrize(
     "bad",
     [
-        "curl -fsSL https://example.org/install | sh",
-        "wget -qO- https://example.org/install | sudo bash -s -- -y",
-        'bash -c "$(curl -fsSL https://example.org/install)"',
-        "bash <(curl https://example.org/install)",
-        "curl https://example.org \\\n  | python3 -",
+        "curl -sSL https://example.org/install | sh",
+        "curl https://example.org/i.sh | sudo -E bash -s -- --yes",
+        "wget -qO- https://example.org/i | tee log | bash",
+        "bash <(curl -s https://example.org/i)",
+        'sh -c "$(curl -fsSL https://example.org/i)"',
+        'eval "$(wget -qO- https://example.org/i)"',
+        "curl https://example.org/i.py | python3 -",
     ],
 )
-def test_the_rule_sees_what_it_forbids(bad: str) -> None:
-    assert piped(bad)
+@pytest.mark.parametrize("kind", ["task.yml", "argv.yml", "script.sh", "code.py", "unit.j2"])
+def test_the_canary_is_seen(bad, kind, tmp_path) -> None:
+    file = tmp_path / kind
+    match kind:
+        case "task.yml":
+            file.write_text(yaml.safe_dump([{"ansible.builtin.shell": {"cmd": bad}}]))
+        case "argv.yml":
+            file.write_text(yaml.safe_dump([{"ansible.builtin.command": {"argv": ["sh", "-c", bad]}}]))
+        case "script.sh":
+            file.write_text("#!/bin/sh\n" + bad.replace(" | ", " \\\n  | ") + "\n")
+        case "code.py":
+            file.write_text(f"import subprocess\nsubprocess.run([{bad!r}], shell=True)\n")
+        case "unit.j2":
+            file.write_text(f"ExecStart=/bin/sh -c '{bad}'\n")
+    assert piped(file)
 
 
-def test_nothing_is_piped_from_the_network_into_a_shell() -> None:
-    assert len(SCRIPTS) > 100
-    found = {str(path.relative_to(ROOT)): piped(path.read_text(errors="replace")) for path in SCRIPTS}
-    assert {path: lines for path, lines in found.items() if lines} == {}
-
-
-def downloads(tasks: object) -> list[dict]:
-    """Every ``get_url`` of a task file, however deep."""
-    if isinstance(tasks, list):
-        return [found for task in tasks for found in downloads(task)]
-    if not isinstance(tasks, dict):
-        return []
-    own = [tasks["ansible.builtin.get_url"]] if "ansible.builtin.get_url" in tasks else []
-    return own + [found for value in tasks.values() for found in downloads(value)]
-
-
-def test_every_download_of_a_role_has_a_checksum() -> None:
-    found = [each for path in tracked("roles/**/*.yml") for each in downloads(yaml.safe_load(path.read_text()))]
-    assert found and all("checksum" in each for each in found)
-
-
-def test_what_we_install_ourselves_is_pinned_by_hashes() -> None:
-    """Packages that people ask for themselves (their environments, a benchmark's contenders) are theirs to pin."""
-    scripts = tracked("tools/*", "localcloud/**/*.py", "localcloud/**/*.sh")
-    lines = [(path, line) for path in scripts for line in INSTALLS.findall(path.read_text())]
-    ours = [(path, line) for path, line in lines if path.parent.name != "anaconda_standin" and "--user uv" not in line]
-    assert len(ours) >= 3
-    for path, line in ours:
-        assert "--require-hashes" in line, f"{path.relative_to(ROOT)}: {line}"
-    for lock in ("requirements.txt", "requirements-dev.txt"):
-        pins = [pin for pin in re.split(r"\n(?=\S)", (ROOT / lock).read_text()) if "==" in pin.partition("\n")[0]]
-        assert len(pins) > 10 and all("--hash=sha256:" in pin for pin in pins), lock
+def test_the_canary_of_a_download_is_seen(tmp_path) -> None:
+    file = tmp_path / "task.yml"
+    file.write_text(
+        yaml.safe_dump([{"name": "bad", "ansible.builtin.get_url": {"url": "https://x", "dest": "/tmp/x"}}])
+    )
+    assert downloads_without_checksum(file) == ["bad"]
+    file.write_text(
+        yaml.safe_dump([{"block": [{"name": "worse", "unarchive": {"src": "https://x/y.tgz", "dest": "/"}}]}])
+    )
+    assert downloads_without_checksum(file) == ["worse"]

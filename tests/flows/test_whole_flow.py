@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import base64
+import functools
 import json
 import re
-import secrets
 import subprocess
-from urllib.parse import quote
+import urllib.parse
+from pathlib import Path
 
 import boto3
 import pytest
 
-from tests.helpers.playbook import ROOT, play
+from tests.helpers.least_privilege import keys_for
+from tests.helpers.playbook import play
+from tools import controls
 from tools.jupyter_client import JupyterClient, LoginRefused
 
 PROJECT, LATER = "flow", "flow-later"
 JOB = "rerank"
 PASSWORD = "correct horse 'battery' \"staple\" ünïcode"
-#: What a job is given to keep for itself.
-TOKEN = secrets.token_hex(24)
 MINE = [{"Name": "tag:lightsout:project", "Values": [PROJECT]}]
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(1500)]
@@ -27,13 +27,17 @@ pytestmark = [pytest.mark.cloud, pytest.mark.timeout(1500)]
 
 @pytest.fixture(scope="module")
 def flow(cloud, tmp_path_factory):
-    """Runs playbooks on this module's project; keys and results go to a folder of its own."""
+    """Runs playbooks on this module's project, each as somebody who may do what docs/iam allows, and nothing else.
+
+    Keys and results go to a folder of its own.
+    """
+    user = functools.cache(functools.partial(keys_for, cloud))
     keys, results = tmp_path_factory.mktemp("keys"), tmp_path_factory.mktemp("results")
 
-    def run(name: str, *arguments: str, **variables):
+    def run(name: str, *arguments: str, without: str = "", **variables):
         return play(
             name,
-            {**cloud.env, "LIGHTSOUT_JUPYTER_PASSWORD": PASSWORD},
+            {**cloud.env, **user(name, without=without), "LIGHTSOUT_JUPYTER_PASSWORD": PASSWORD},
             *arguments,
             settings=cloud.settings,
             **{
@@ -45,7 +49,7 @@ def flow(cloud, tmp_path_factory):
             },
         )
 
-    run.keys, run.results = keys, results
+    run.keys, run.results, run.client = keys, results, cloud.client
     run.ec2 = boto3.client(
         "ec2",
         endpoint_url=cloud.env["AWS_ENDPOINT_URL"],
@@ -64,14 +68,14 @@ def machines(flow) -> list[dict]:
     return [i for r in found for i in r["Instances"] if i["State"]["Name"] not in {"terminated", "shutting-down"}]
 
 
-def ssh(flow, command: str, project: str = PROJECT, machine: dict | None = None, given: str | None = None) -> str:
-    """What the machine's shell answers; ``given`` is its standard input."""
+def ssh(flow, command: str, project: str = PROJECT, machine: dict | None = None, stdin: str = "") -> str:
+    """What the machine's shell answers."""
     machine = machine or machines(flow)[0]
     options = ["-o", "IdentitiesOnly=yes", "-o", f"HostKeyAlias={machine['InstanceId']}", "-o", "BatchMode=yes"]
     options += ["-o", f"UserKnownHostsFile={flow.keys / 'known_hosts'}", "-i", str(flow.keys / f"{project}.pem")]
     target = f"ubuntu@{machine['PublicIpAddress']}"
     words = ["ssh", *options, target, command]
-    return subprocess.run(words, check=True, capture_output=True, text=True, input=given).stdout
+    return subprocess.run(words, input=stdin, check=True, capture_output=True, text=True).stdout
 
 
 class TestFlow:
@@ -87,6 +91,11 @@ class TestFlow:
         assert not machines(flow)
         assert not flow.ec2.describe_key_pairs(Filters=MINE)["KeyPairs"]
 
+    def test_provision_without_one_of_its_permissions_names_it_and_makes_no_machine(self, flow) -> None:
+        run = flow("provision", without="ec2:RunInstances", expect=2)
+        assert "ec2:RunInstances" in run.output
+        assert not machines(flow)
+
     def test_provision_makes_one_tagged_encrypted_imdsv2_machine(self, flow) -> None:
         flow("provision")
         (machine,) = machines(flow)
@@ -94,6 +103,11 @@ class TestFlow:
         (volume,) = flow.ec2.describe_volumes(Filters=MINE)["Volumes"]
         assert (volume["Encrypted"], volume["VolumeType"], volume["Size"]) == (True, "gp3", 30)
         assert (flow.keys / f"{PROJECT}.pem").stat().st_mode & 0o777 == 0o400
+
+    def test_what_was_made_passes_all_of_our_controls(self, flow) -> None:
+        failing = {title: bad for title, bad in controls.offenders(flow.client, PROJECT).items() if bad}
+        assert failing == {}
+        assert len(controls.present(flow.client, PROJECT)) >= 12
 
     def test_second_provision_changes_nothing(self, flow) -> None:
         (before,) = machines(flow)
@@ -107,7 +121,7 @@ class TestFlow:
         assert ssh(flow, "ls -d /opt/anaconda3 2>/dev/null || echo none").strip() == "none"
 
     def test_configure_then_again_changes_nothing(self, flow) -> None:
-        flow("configure")
+        flow.told = flow("configure", "-vvv").output
         run = flow("configure")
         assert set(run.changed.values()) == {0}, run.output
 
@@ -138,7 +152,6 @@ class TestFlow:
 
     def test_train_outlives_the_controller_and_results_come_back(self, flow) -> None:
         job = {"training_job": JOB, "training_source": "examples/reranker", "training_command": "python train.py"}
-        job["training_environment"] = {"HF_TOKEN": TOKEN}
         flow("train", "--check", **job)
         flow("train", **job)
         subprocess.run(["pkill", "-f", f"ssh.*{flow.keys}"], check=False)  # the laptop is closed
@@ -151,48 +164,67 @@ class TestFlow:
         assert metrics["mrr_at_10_trained"] > metrics["mrr_at_10_untrained"]
         assert set(flow("fetch", training_job=JOB).changed.values()) == {0}
 
-    def test_no_secret_is_anywhere_but_where_it_belongs(self, flow) -> None:
-        """Files, journal and process list of the machine; user data and tags; what Ansible says at ``-vvv``; git."""
-        (machine,) = machines(flow)
-        hashed = ssh(flow, "sudo grep -rhoa 'argon2:[^\"]*' /etc/lightsout/jupyter | head -1").strip()
-        key = (flow.keys / f"{PROJECT}.pem").read_text().splitlines()[3]  # the first lines are the same in every key
-        clear = [PASSWORD, PASSWORD.replace('"', '\\"'), json.dumps(PASSWORD)[1:-1], quote(PASSWORD), key]
-        assert hashed.startswith("argon2:$argon2id$") and len(key) > 60
+    def test_only_the_ports_of_ssh_and_jupyter_listen_and_only_keys_log_in(self, flow) -> None:
+        sockets = ssh(flow, "sudo ss --no-header --numeric --listening --tcp --udp").splitlines()
+        outside = {line.split()[4].rpartition(":") for line in sockets}
+        inside = ("127.", "[::1]", "169.254.169.254")  # the last is the local cloud's metadata service
+        ports = {int(port) for address, _, port in outside if not address.startswith(inside)}
+        assert {22, 8888} <= ports <= {22, 443, 8888}, sockets
+        sshd = ssh(flow, "sudo sshd -T -C user=ubuntu,host=x,addr=192.0.2.1").splitlines()
+        assert {"passwordauthentication no", "kbdinteractiveauthentication no", "permitrootlogin no"} <= set(sshd)
 
-        def those_in(text: str, *more: str) -> list[str]:
-            return [secret for secret in [*clear, TOKEN, *more] if secret in text]
+    def test_no_secret_is_where_it_does_not_belong(self, flow) -> None:
+        pem = (flow.keys / f"{PROJECT}.pem").read_text().splitlines()
+        login = pem[3]  # from the middle of the private key
+        token = ssh(flow, "sudo cat /run/lightsout-jupyter/token")
+        tls = ssh(flow, "sudo sed -n 2p /etc/lightsout/jupyter/private_key.pem").strip()
+        password = {PASSWORD, json.dumps(PASSWORD)[1:-1], json.dumps(PASSWORD, ensure_ascii=False)[1:-1]}
+        password |= {urllib.parse.quote(PASSWORD), urllib.parse.quote_plus(PASSWORD)}
 
-        # What to look for comes by standard input: in the command it would be found in the process list.
-        grep = "sudo grep --recursive --text --files-with-matches --fixed-strings --file=- --devices=skip"
-        folders = "/etc /home /opt/anaconda3/etc /root /run /srv /tmp /usr/local /var"
-        found = ssh(flow, f"{grep} {folders} 2>/dev/null || true", given="\n".join([*clear, TOKEN, hashed]))
-        assert sorted(found.split()) == [
-            "/etc/lightsout/jupyter/jupyter_server_config.json",  # the hash, for root and Jupyter's user
-            f"/home/ubuntu/jobs/{JOB}/environment",  # the token, for the job's user
-        ]
-        shown = ssh(
-            flow, "sudo sh -c 'cat /proc/[0-9]*/cmdline; journalctl --no-pager; cat /var/log/*.log' | tr -d '\\0'"
+        def found(secrets: set[str], home: str = "$^") -> list[str]:
+            """Where on the machine they are, but in files where they belong."""
+            looks = (
+                "grep --recursive --binary-files=text --devices=skip --files-with-matches --no-messages --fixed-strings"
+                ' --exclude-dir=proc --exclude-dir=sys --file=/dev/stdin / <<< "$secrets";'
+                "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
+                " | grep --quiet --binary-files=text --fixed-strings"
+                " --file=<(cat <<< \"$secrets\") && echo 'a process';"
+                "journalctl --output=export --no-pager | grep --quiet --binary-files=text --fixed-strings"
+                " --file=<(cat <<< \"$secrets\") && echo 'the journal'; true"
+            )
+            text = "\n".join(sorted(secrets))
+            script = f"secrets=$(cat <<'SECRETS'\n{text}\nSECRETS\n)\n{looks}\n"
+            return [
+                line
+                for line in ssh(flow, "sudo bash -s", stdin=script).split("\n")
+                if line and not re.match(home, line)
+            ]
+
+        canary = "a-secret-that-lies-about-4711"
+        ssh(flow, f"echo {canary} > canary.txt; logger {canary}")
+        assert {"/home/ubuntu/canary.txt", "the journal"} <= set(found({canary}))
+        assert found(password | {login}) == []
+        jupyter = (
+            r"/run/lightsout-jupyter/token|/home/ubuntu/.local/share/jupyter/runtime/jpserver-\d+(-open)?\.(json|html)"
         )
-        assert "sshd" in shown and those_in(shown, hashed) == []
+        assert found({token}, jupyter) == []
+        assert found({tls}, "/etc/lightsout/jupyter/private_key.pem") == []
+
+        everywhere = password | {login, token, tls}
+        (machine,) = machines(flow)
         data = flow.ec2.describe_instance_attribute(InstanceId=machine["InstanceId"], Attribute="userData")
-        assert those_in(base64.b64decode(data["UserData"]["Value"]).decode(), hashed) == []
-        assert those_in(json.dumps(flow.ec2.describe_tags()["Tags"]), hashed) == []
-
-        job = {"training_job": "loud", "training_command": "true", "training_environment": {"HF_TOKEN": TOKEN}}
-        said = flow("configure", "-vvv", "--diff", jupyter_password_hash="", jupyter_settings={"ServerApp": {}}).output
-        said += flow("train", "-vvv", "--diff", **job).output
-        assert "ESTABLISH SSH CONNECTION" in said and those_in(said, hashed) == []
-        words = [word for secret in (key, TOKEN, hashed) for word in ("-e", secret)]
-        grep = ["git", "grep", "--cached", "--files-with-matches", "--fixed-strings", *words]
-        tracked = subprocess.run(grep, check=False, cwd=ROOT, capture_output=True, text=True)
-        assert (tracked.returncode, tracked.stdout) == (1, ""), tracked
-
-    def test_only_three_ports_listen(self, flow) -> None:
-        """Jupyter's kernels and whatever else is there listen to the machine itself only."""
-        lines = ssh(flow, "sudo ss --no-header --listening --tcp --udp --numeric").splitlines()
-        addresses = {line.split()[4] for line in lines}
-        outside = {a.rpartition(":")[2] for a in addresses if not a.startswith(("127.", "[::1]", "169.254."))}
-        assert "22" in outside and outside <= {"22", "443", "8888"}, addresses
+        on_aws = json.dumps(
+            [machine, flow.ec2.describe_tags()["Tags"], data["UserData"]], default=str, ensure_ascii=False
+        )
+        remembered = [path for path in (Path.home() / ".ansible/lightsout").rglob("*") if path.is_file()]
+        on_disk = "".join(path.read_text(errors="replace") for path in remembered)
+        git = subprocess.run(
+            ["git", "grep", "--untracked", "-lF", "-e", login, "-e", token, "-e", tls], capture_output=True, check=False
+        )
+        assert git.stdout == b""
+        for place in (flow.told, on_aws, on_disk):
+            assert len(place) > 100
+            assert [secret for secret in everywhere if secret in place] == []
 
     def test_stop_and_start_keep_the_disk_and_the_jobs(self, flow) -> None:
         (before,) = machines(flow)

@@ -13,8 +13,9 @@ import regex
 from moto.core.utils import get_service_model
 from moto.ec2.models import ec2_backends
 
-from localcloud import sagemaker, sagemaker_notebooks
+from localcloud import costs, sagemaker, sagemaker_notebooks
 from localcloud.settings import ACCOUNT
+from plugins.module_utils import prices
 from tests.helpers.moto import refusal
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/notebook"
@@ -169,6 +170,7 @@ def test_all_problems_of_a_request_are_told_at_once(sm):
     assert message.startswith("3 validation errors detected: ")
 
 
+@pytest.mark.filterwarnings("ignore:Exception.*does not match an error shape")  # moto means its models
 def test_a_member_of_the_wrong_type_is_no_request(sm):
     assert refusal(sm.create_notebook_instance, **asked(), VolumeSizeInGB=[1])[0] == "SerializationException"
     assert refusal(sm.list_notebook_instances, MaxResults=True)[0] == "SerializationException"
@@ -365,6 +367,7 @@ def test_a_link_only_to_one_that_is_in_service_and_for_a_session_of_the_allowed_
         assert code == "ValidationException"
 
 
+@pytest.mark.filterwarnings("ignore:Exception.*does not match an error shape")  # moto means its models
 def test_a_quota_an_exhausted_type_and_throttled_calls(sm, make, backstage):
     sagemaker.limits.order({"quotas": {"ml.g5.xlarge": 1}, "exhausted": ["ml.p3.2xlarge"]})
     make("first", InstanceType="ml.g5.xlarge")
@@ -401,3 +404,15 @@ def test_lifecycle_configurations(sm, make):
             f"Unable to {verb} Notebook Instance Lifecycle Config '{place[:-4]}other'. (Details: Notebook Instance "
         )
         assert refusal(call, **other) == ("ValidationException", f"{expected}Lifecycle Config does not exist.)")
+
+
+def test_it_costs_its_machine_while_it_is_in_service_and_its_volume_always(sm, make, backstage):
+    make(InstanceType="ml.g5.xlarge", VolumeSizeInGB=73, Tags=[{"Key": "a", "Value": "b"}])
+    volume = 73 * prices.SAGEMAKER_GIB_MONTH / prices.HOURS_PER_MONTH
+    assert list(costs.sagemaker_rates()) == [
+        ("Amazon SageMaker", frozenset({("a", "b")}), prices.SAGEMAKER_HOUR["ml.g5.xlarge"] + volume)
+    ]
+    sm.stop_notebook_instance(NotebookInstanceName="one")
+    backstage.work()
+    ((_, _, rate),) = costs.sagemaker_rates()
+    assert rate == volume

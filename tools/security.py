@@ -1,0 +1,224 @@
+"""Writes docs/security.md: what independent judges say of what Lightsout makes, and which checks can fail here at all.
+
+``make security`` makes a project on a local cloud of its own, and beside it things that are wrong in every way
+(canary.py). Prowler looks at both. A check that passes ours counts only when it fails the wrong ones: there are checks
+that an imitation of AWS passes whatever is there. Our own controls (controls.py) and checkov's rules come after.
+Exit status 1: something fails, and tools/security.yml gives no reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import yaml
+
+from tools import canary, controls
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE = ROOT / ".lightsout/security"
+PAGE = ROOT / "docs/security.md"
+TABLE: dict[str, Any] = yaml.safe_load((ROOT / "tools/security.yml").read_text())
+PROJECT = "judged"
+
+#: The judges, each in an environment of its own: they pin what we pin otherwise.
+JUDGES = {"prowler": "5.46.0", "checkov": "3.3.30"}
+
+INTRODUCTION = """\
+Independent judges look at what the playbooks make, on the [local cloud](../localcloud/README.md). Beside it are things
+that are wrong in every way we could think of: where a check fails those, that it passes ours means something. What
+concerns the whole account (passwords, root, trails) is not here: it is [left to you](threat-model.md)."""
+
+Finding = tuple[str, str, str, str]
+
+
+def judge(name: str) -> Path:
+    """The program of a judge, installed when it is not there (Prowler: 2 GB, a minute or two)."""
+    home = ROOT / ".cache/judges" / f"{name}-{JUDGES[name]}"
+    program = home / "bin" / name
+    if not program.exists():
+        uv = shutil.which("uv") or str(ROOT / ".venv/bin/uv")
+        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)], check=True)
+        wanted = f"{name}=={JUDGES[name]}"
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", str(home / "bin/python"), wanted], check=True)
+    return program
+
+
+def prowler(env: dict[str, str]) -> list[Finding]:
+    """Prowler's findings: check, FSBP's number, PASS or FAIL, and what it is about."""
+    out = STATE / "prowler"
+    shutil.rmtree(out, ignore_errors=True)
+    words = [str(judge("prowler")), "aws", "--services", *TABLE["services"], "--no-banner", "-M", "json-ocsf"]
+    words += ["-o", str(out), "-F", "all", "-f", env["AWS_REGION"]]
+    done = subprocess.run(words, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    if done.returncode not in {0, 3}:  # 3: something failed
+        raise SystemExit(f"Prowler could not look: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    found = []
+    for one in json.loads((out / "all.ocsf.json").read_text()):
+        number = one["unmapped"]["compliance"].get("AWS-Foundational-Security-Best-Practices", [])
+        found.append((one["metadata"]["event_code"], ", ".join(number), one["status_code"], one["resources"][0]["uid"]))
+    return found
+
+
+def checkov() -> list[tuple[str, str, str]]:
+    """checkov's findings in this repository: rule, what it says, and where."""
+    words = [str(judge("checkov")), "-d", ".", "--skip-download", "--quiet", "-o", "json"]
+    words += ["--framework", "ansible", "secrets"]
+    for folder in (".venv", ".cache", ".lightsout", "collections", "results", "bench"):
+        words += ["--skip-path", folder]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    reports = json.loads(done.stdout)
+    reports = reports if isinstance(reports, list) else [reports]
+    return [
+        (one["check_id"], one["check_name"], one["file_path"].lstrip("/"))
+        for report in reports
+        for one in report["results"]["failed_checks"]
+    ]
+
+
+def ids(client: Callable[[str], Any], project: str) -> set[str]:
+    """What a project has, by the last part of its ARN."""
+    listers = {lister for _, lister, _ in controls.CONTROLS}
+    return {id for lister in listers for id, _ in lister(client, project)}
+
+
+def about(findings: Iterable[Finding], things: set[str]) -> dict[str, set[str]]:
+    """For each check the verdicts on these things."""
+    verdicts: dict[str, set[str]] = defaultdict(set)
+    for check, _, verdict, uid in findings:
+        if uid.rpartition("/")[2] in things:
+            verdicts[check].add(verdict)
+    return verdicts
+
+
+def board(findings: list[Finding], ours: set[str], wrong: set[str]) -> tuple[list[list[str]], list[str]]:
+    """The scoreboard's rows, and the failures that nobody gives a reason for.
+
+    Args:
+        findings: of Prowler.
+        ours: what we made.
+        wrong: what the canary made.
+    """
+    numbers = {check: number for check, number, _, _ in findings}
+    mine, theirs = about(findings, ours), about(findings, wrong)
+    rows, unexplained = [], []
+    for check, verdicts in sorted(mine.items()):
+        reason = TABLE["reasons"].get(check)
+        if "FAIL" in verdicts:
+            if not reason:
+                unexplained.append(check)
+            row = ["**not by default**", *((reason["because"], f"`{reason['variable']}`") if reason else ("?", "?"))]
+        elif "FAIL" in theirs.get(check, set()):
+            row = ["passes", "", ""]
+        else:
+            row = ["passes, unproven", "nothing here makes this check fail", ""]
+        rows.append([f"`{check}`", numbers[check], *row])
+    return rows, unexplained
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def start() -> dict[str, str]:
+    """A local cloud of our own; the variables that point at it."""
+    words = [
+        sys.executable,
+        "-m",
+        "localcloud",
+        "start",
+        "--name",
+        "security",
+        "--port",
+        "0",
+        "--state-dir",
+        str(STATE),
+    ]
+    subprocess.run(words, cwd=ROOT, check=True)
+    words = shlex.split((STATE / "env").read_text().replace("export ", ""))
+    # Prowler asks whether a key looks like one of AWS's.
+    return {**dict(word.split("=", 1) for word in words), "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}
+
+
+def main() -> None:
+    """Make, judge, write."""
+    env = start()
+    try:
+        for run in TABLE["runs"]:
+            variables = {"lightsout_project": PROJECT, "lightsout_key_directory": str(STATE / "keys"), **run["with"]}
+            book = f"playbooks/{run['playbook']}.yml"
+            words = ["ansible-playbook", book, "-e", f"@{STATE}/settings.yml", "-e", json.dumps(variables)]
+            subprocess.run(words, cwd=ROOT, env={**os.environ, **env}, stdin=subprocess.DEVNULL, check=True)
+        session = boto3.Session(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], region_name=env["AWS_REGION"])
+
+        def client(service: str) -> Any:
+            return session.client(service, endpoint_url=env["AWS_ENDPOINT_URL"])
+
+        (machine, *_) = controls.machines(client, PROJECT)
+        canary.make(client, machine[1]["ImageId"])
+        findings = prowler(env)
+        rows, unexplained = board(findings, ids(client, PROJECT), ids(client, canary.PROJECT))
+        own, proof = controls.offenders(client, PROJECT), controls.offenders(client, canary.PROJECT)
+        there = controls.present(client, PROJECT)
+    finally:
+        words = [sys.executable, "-m", "localcloud", "stop", "--state-dir", str(STATE)]
+        subprocess.run(words, cwd=ROOT, check=False)
+    own_rows = []
+    for title, bad in own.items():
+        verdict = "**fails**" if bad else "passes" if title in there else "nothing of that kind made"
+        own_rows.append([title, verdict, "fails as it must" if proof[title] else "**no proof**"])
+        unexplained += [title] if bad else []
+    repository = sorted(set(checkov()))
+    unexplained += [rule for rule, _, _ in repository if rule not in TABLE["checkov"]]
+    count = {word: sum(row[2] == word for row in rows) for word in ("passes", "passes, unproven", "**not by default**")}
+    PAGE.write_text(
+        "\n".join(
+            [
+                "# What judges say",
+                "",
+                f"<!-- written by `make security`: Prowler {JUDGES['prowler']}, checkov {JUDGES['checkov']} -->",
+                "",
+                INTRODUCTION,
+                "",
+                f"## Prowler: {count['passes']} pass, {count['**not by default**']} do not by default, "
+                f"{count['passes, unproven']} unproven",
+                "",
+                table(["check", "FSBP", "verdict", "why", "turn it on"], rows),
+                "",
+                "## Our own controls",
+                "",
+                "Asked of AWS itself, in the tests of every change, too (`tools/controls.py`).",
+                "",
+                table(["control", "ours", "the wrong things"], own_rows),
+                "",
+                "## checkov, on this repository",
+                "",
+                table(
+                    ["rule", "where", "why it stays"],
+                    [
+                        [f"`{rule}` {name}", f"`{where}`", TABLE["checkov"].get(rule, "?")]
+                        for rule, name, where in repository
+                    ],
+                ),
+                "",
+            ]
+        )
+    )
+    print(f"{PAGE.relative_to(ROOT)} is written: {count}")
+    if unexplained:
+        raise SystemExit(f"These fail, and tools/security.yml says nothing of why: {', '.join(unexplained)}")
+
+
+if __name__ == "__main__":
+    main()
