@@ -66,13 +66,6 @@ bench-transfer: setup-local  ## Measure uploads and fetches of 10,000 files besi
 bench-lights: setup-local  ## Measure teardown, status and the agent; writes docs/lights-out.md
 	@eval "$$(python -m localcloud podman-env)"; PYTHONPATH=collections python -m bench.lights
 
-.PHONY: security
-security: setup-local  ## Let Prowler and our own assertions judge what the playbooks make; writes docs/security.md
-	@[ -x .cache/prowler/bin/python ] || uv venv --quiet --no-python-downloads --python '>=3.11,<3.13' .cache/prowler || \
-	  { echo "make security: Prowler needs Python 3.11 or 3.12, and none was found (apt-get install python3.12-venv, or uv python install 3.12)"; exit 1; }
-	@uv pip install --quiet --python .cache/prowler/bin/python --requirement judges/requirements.txt
-	@eval "$$(python -m localcloud podman-env)"; python -m judges
-
 .PHONY: docs
 docs: setup-local  ## Write the variable tables of the roles' READMEs from their argument specs
 	@python -m tools.role_docs
