@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
+import string
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +20,17 @@ TAGS = [{"Key": "lightsout:project", "Value": PROJECT}]
 def tagged(kind: str) -> list[dict[str, Any]]:
     """For EC2's create calls."""
     return [{"ResourceType": kind, "Tags": TAGS}]
+
+
+def token() -> str:
+    """A secret that scanners know: like a GitHub token, whose last six letters are the checksum of the others."""
+    letters = string.digits + string.ascii_uppercase + string.ascii_lowercase
+    random = "".join(secrets.choice(letters) for _ in range(30))
+    number, end = zlib.crc32(random.encode()), ""
+    for _ in range(6):
+        number, rest = divmod(number, 62)
+        end = letters[rest] + end
+    return f"ghp_{random}{end}"
 
 
 def make(client: Callable[[str], Any], image: str) -> None:
@@ -44,6 +58,7 @@ def make(client: Callable[[str], Any], image: str) -> None:
     # A judge that sees a group which is open everywhere does not look for single ports in it: they are in others.
     used = group("canary-used", ("-1", -1, -1, "0.0.0.0/0"), ("tcp", 0, 65535, "0.0.0.0/0"))
     group("canary-unused", ("-1", -1, -1, "0.0.0.0/0"))
+    group("canary-many", *(("tcp", port, port, "192.0.2.1/32") for port in range(1000, 1060)))
     ports = group("launch-wizard-1", *(("tcp", port, port, "0.0.0.0/0") for port in PORTS))
     wide = group("canary-wide", ("tcp", 22, 22, "80.0.0.0/4"))
 
@@ -90,7 +105,7 @@ def make(client: Callable[[str], Any], image: str) -> None:
         InstanceType="t3.small",
         MinCount=1,
         MaxCount=1,
-        UserData="#!/bin/sh\nexport AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\n",
+        UserData=f"#!/bin/sh\nexport GITHUB_TOKEN={token()}\n",
         NetworkInterfaces=[
             {"DeviceIndex": number, "SubnetId": subnets[0], "Groups": [ports, wide] if number else [used]}
             | ({"AssociatePublicIpAddress": True} if not number else {})
