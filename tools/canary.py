@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import string
@@ -119,17 +120,23 @@ def make(client: Callable[[str], Any], image: str) -> None:
     )
     zone = ec2.describe_availability_zones()["AvailabilityZones"][0]["ZoneName"]
     ec2.create_volume(AvailabilityZone=zone, Size=1, Encrypted=False, TagSpecifications=tagged("volume"))
-    client("sagemaker").create_notebook_instance(
+    sagemaker = client("sagemaker")
+    script = base64.b64encode(f"export GITHUB_TOKEN={token()}\n".encode()).decode()
+    sagemaker.create_notebook_instance_lifecycle_config(
+        NotebookInstanceLifecycleConfigName="canary", OnStart=[{"Content": script}]
+    )
+    sagemaker.create_notebook_instance(
         NotebookInstanceName="canary",
         InstanceType="ml.t3.medium",
         RoleArn=role,
         DirectInternetAccess="Enabled",
         RootAccess="Enabled",
+        LifecycleConfigName="canary",
         PlatformIdentifier="notebook-al2-v2",
         InstanceMetadataServiceConfiguration={"MinimumInstanceMetadataServiceVersion": "1"},
         Tags=TAGS,
     )
-    client("sagemaker").create_domain(
+    sagemaker.create_domain(
         DomainName="canary",
         AuthMode="IAM",
         AppNetworkAccessType="PublicInternetOnly",
