@@ -90,7 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     command("stop", "stop the cloud and remove its machines", stop)
     command("status", "show the cloud and its machines", status)
     interrupting = command("interrupt", "interrupt a spot machine, after a notice, as EC2 does", interrupt)
-    interrupting.add_argument("instance", metavar="INSTANCE_ID", help="a running spot instance")
+    interrupting.add_argument(
+        "instance",
+        metavar="INSTANCE_ID",
+        help="a running spot instance, or the name of a training job on spot machines",
+    )
     interrupting.add_argument(
         "--notice",
         type=_notice,

@@ -38,6 +38,9 @@ GRACE = 120
 #: Seconds between two looks at a job that runs, and between two uploads of its checkpoints.
 LOOK_EVERY, SYNC_EVERY = 0.3, 2.0
 
+#: The end of machines that were taken away, which is none of their job's.
+INTERRUPTED = "Interrupted"
+
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
 #: Where a job's programs are found; it may say otherwise.
@@ -154,6 +157,13 @@ class TrainingMachines:
         if count > 1 and self._network.kind == "forward":
             raise JobFailed("InternalServerError: with the network 'forward' the local cloud runs one instance a job.")
         image = sagemaker_image.ensure_image()
+        while (end := self._attempt(job, count, image, store)) == INTERRUPTED:
+            job.interrupted.clear()
+            job.enter("Starting", "Preparing the instances for training again")
+        return end
+
+    def _attempt(self, job: Job, count: int, image: str, store: Bucket) -> str:
+        """Run it until it ends, or its machines are taken away."""
         hosts = [self._host(job, number) for number in range(1, count + 1)]
         try:
             job.enter("Downloading", "Downloading input data")
@@ -220,11 +230,14 @@ class TrainingMachines:
             if host.reader:
                 host.reader.join(timeout=10)
         output = values["OutputDataConfig"]["S3OutputPath"].rstrip("/") + f"/{job.name}/output"
-        job.enter("Uploading", "Uploading generated training model")
+        if end == INTERRUPTED:
+            job.enter(INTERRUPTED, "The spot instances were taken away")
+        else:
+            job.enter("Uploading", "Uploading generated training model")
         try:
-            if values.get("CheckpointConfig"):
-                for host in hosts:
-                    store.upload_new(host.folder / "checkpoints", values["CheckpointConfig"]["S3Uri"])
+            self._keep_checkpoints(values, hosts, store)
+            if end == INTERRUPTED:
+                return end
             store.upload_archive([host.folder / "output/data" for host in hosts], f"{output}/output.tar.gz")
             failed = [host for host in hosts if end == "Completed" and host.code()]
             if failed:
@@ -288,22 +301,33 @@ class TrainingMachines:
         values, began, synced = job.record.values, time.monotonic(), time.monotonic()
         condition = values["StoppingCondition"]
         limits = {"MaxRuntimeExceeded": condition["MaxRuntimeInSeconds"]}
-        limits |= {"MaxWaitTimeExceeded": condition.get("MaxWaitTimeInSeconds", limits["MaxRuntimeExceeded"])}
+        if "MaxWaitTimeInSeconds" in condition:
+            limits["MaxWaitTimeExceeded"] = condition["MaxWaitTimeInSeconds"]
         while True:
-            passed = time.monotonic() - began
-            over = next((name for name, seconds in limits.items() if passed > seconds), None)
+            now = time.monotonic()
+            passed = {"MaxRuntimeExceeded": job.ran + now - began, "MaxWaitTimeExceeded": now - job.begun}
+            over = next((name for name, seconds in limits.items() if passed[name] > seconds), None)
             if job.stopping.is_set() or over:
                 self._stop(hosts)
                 return over or "Stopped"
+            if job.interrupted.is_set():
+                self._stop(hosts)
+                job.ran += time.monotonic() - began
+                return INTERRUPTED
             codes = [host.code() for host in hosts]
             if None not in codes or any(codes):
                 self._stop([host for host in hosts if host.code() is None])
                 return "Completed"
-            if values.get("CheckpointConfig") and time.monotonic() - synced > SYNC_EVERY:
-                for host in hosts:
-                    store.upload_new(host.folder / "checkpoints", values["CheckpointConfig"]["S3Uri"])
+            if time.monotonic() - synced > SYNC_EVERY:
+                self._keep_checkpoints(values, hosts, store)
                 synced = time.monotonic()
             job.stopping.wait(LOOK_EVERY)
+
+    @staticmethod
+    def _keep_checkpoints(values: dict[str, Any], hosts: list[Host], store: Bucket) -> None:
+        """What the machines wrote there since the last time goes to S3."""
+        for host in hosts if values.get("CheckpointConfig") else []:
+            store.upload_new(host.folder / "checkpoints", values["CheckpointConfig"]["S3Uri"])
 
     @staticmethod
     def _stop(hosts: list[Host]) -> None:

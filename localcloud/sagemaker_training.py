@@ -6,6 +6,8 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/how-it-works-training.html
 from __future__ import annotations
 
 import threading
+import time
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from moto.core.utils import utcnow
@@ -13,9 +15,9 @@ from moto.sagemaker.exceptions import AWSValidationException, ResourceInUseExcep
 from moto.sagemaker.models import SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
 
-from localcloud import sagemaker
+from localcloud import sagemaker, spot
 from localcloud.price_list import SPOT
-from localcloud.sagemaker import Record, arn, assume, check_network, given, listed, log, teach
+from localcloud.sagemaker import Record, arn, assume, backends, check_network, given, listed, log, teach
 
 #: A job may run for so long unless it says otherwise, in seconds.
 MAX_RUNTIME = 86400
@@ -58,11 +60,15 @@ class Job:
 
     Attributes:
         stopping: set when somebody asked for its end.
+        interrupted: set when its spot machines are taken away.
+        begun: when it was made, as `time.monotonic` counts.
+        ran: for how many seconds its machines ran before they were taken away.
     """
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self.stopping = threading.Event()
+        self.stopping, self.interrupted = threading.Event(), threading.Event()
+        self.begun, self.ran = time.monotonic(), 0.0
 
     @property
     def name(self) -> str:
@@ -235,6 +241,24 @@ def _check(backend: SageMakerModelBackend, values: dict[str, Any]) -> None:
     )
     use = "spot training job" if values["EnableManagedSpotTraining"] else "training job"
     sagemaker.limits.admit(kind, use, used, resources["InstanceCount"])
+
+
+def interrupt(name: str) -> spot.Interruption:
+    """Take the spot machines of a job away; it starts again from its checkpoints.
+
+    Raises:
+        spot.Refused: there is no such job, or it cannot be interrupted now.
+    """
+    found = next((backend.training_jobs[name] for backend in backends() if name in backend.training_jobs), None)
+    if found is None:
+        raise spot.Refused(f"there is no instance and no training job '{name}'")
+    if not found.values["EnableManagedSpotTraining"]:
+        raise spot.Refused(f"training job {name} does not run on spot machines")
+    if (found.status, found.values["SecondaryStatus"]) != ("InProgress", "Training"):
+        raise spot.Refused(f"training job {name} is not in training, but {found.values['SecondaryStatus']}")
+    found.hidden["job"].interrupted.set()
+    now = datetime.now(UTC)
+    return spot.Interruption("terminate", now, now)
 
 
 def apply(engine: Engine) -> None:

@@ -249,7 +249,7 @@ def _open(settings: Settings, network: Network, image: str, files: Path, sockets
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
-    from localcloud import sagemaker, sagemaker_notebooks, sagemaker_training
+    from localcloud import sagemaker, sagemaker_notebooks, sagemaker_studio, sagemaker_training
     from localcloud.machines import Machines, ensure_seeds_folder
     from localcloud.sagemaker_jobs import TrainingMachines
     from localcloud.sagemaker_machines import NotebookMachines
@@ -270,8 +270,12 @@ def _open(settings: Settings, network: Network, image: str, files: Path, sockets
     notebooks = NotebookMachines(settings, network)
     sagemaker_notebooks.apply(notebooks)
     sagemaker_training.apply(TrainingMachines(settings, network))
+    sagemaker_studio.apply()
     pages = Pages(DomainDispatcherApplication(create_backend_app), network, faults, files)
-    pages.machines, pages.interrupt = lambda: [*machines.rows(), *notebooks.rows()], machines.interrupt
+    pages.machines = lambda: [*machines.rows(), *notebooks.rows()]
+    pages.interrupt = lambda name, notice: (
+        machines.interrupt(name, notice) if name.startswith("i-") else sagemaker_training.interrupt(name)
+    )
     pages.sagemaker = sagemaker.limits.order
     for listener in sockets:
         address, port = listener.getsockname()

@@ -7,7 +7,6 @@ import ssl
 import tempfile
 import uuid
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import requests
 import websocket
@@ -25,11 +24,11 @@ class JupyterClient:
     """A session with one server.
 
     Args:
-        url: ``https://address:port``, without a path.
-        certificate: the PEM text that the server's certificate must be, or be signed by.
+        url: ``https://address:port``, or ``http://…``, without a path.
+        certificate: for HTTPS, the PEM text that the server's certificate must be, or be signed by.
     """
 
-    def __init__(self, url: str, certificate: str) -> None:
+    def __init__(self, url: str, certificate: str = "") -> None:
         self._url = url.rstrip("/")
         self._session = requests.Session()
         # Proxies and a CA bundle of the environment are for the internet, not for a machine whose certificate we hold.
@@ -63,6 +62,16 @@ class JupyterClient:
         if answer.status_code != 302:
             raise LoginRefused(f"{self._url} answered {answer.status_code}")
 
+    def follow(self, link: str) -> None:
+        """Begin a session by a link that has a token in it.
+
+        Raises:
+            LoginRefused: the link is too old, or was never good.
+        """
+        answer = self._session.get(link, timeout=30)
+        if answer.status_code != 200:
+            raise LoginRefused(f"{self._url} answered {answer.status_code}")
+
     def run_cell(self, code: str, timeout: float = 60, keep: bool = False) -> str:
         """Start a kernel, run ``code`` in it, end the kernel unless it is to ``keep``; what it printed.
 
@@ -82,7 +91,7 @@ class JupyterClient:
 
     def _execute(self, kernel: str, code: str, timeout: float) -> str:
         session = uuid.uuid4().hex
-        address = f"wss://{urlsplit(self._url).netloc}/api/kernels/{kernel}/channels?session_id={session}"
+        address = f"ws{self._url.removeprefix('http')}/api/kernels/{kernel}/channels?session_id={session}"
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._session.cookies)
         channel = websocket.create_connection(
             address,

@@ -1,10 +1,13 @@
-"""moto as it was: takes back what the local cloud changed in it."""
+"""moto as it was: takes back what the local cloud changed in it; and what its calls are refused with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
 
 
 @contextmanager
@@ -20,3 +23,10 @@ def restored(*owners: Any) -> Iterator[None]:
             for name, value in names.items():
                 if vars(owner)[name] is not value:
                     setattr(owner, name, value)
+
+
+def refusal(call: Callable[..., Any], **words: Any) -> tuple[str, str]:
+    """Code and message of the error that a call gets."""
+    with pytest.raises(ClientError) as error:
+        call(**words)
+    return error.value.response["Error"]["Code"], error.value.response["Error"]["Message"]

@@ -10,12 +10,12 @@ from typing import Any
 import boto3
 import pytest
 import regex
-from botocore.exceptions import ClientError
 from moto.core.utils import get_service_model
 from moto.ec2.models import ec2_backends
 
 from localcloud import sagemaker, sagemaker_notebooks
 from localcloud.settings import ACCOUNT
+from tests.helpers.moto import refusal
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/notebook"
 ARN = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:notebook-instance/one"
@@ -65,13 +65,6 @@ def make(sm, backstage) -> Callable[..., None]:
 
 def asked(name: str = "one") -> dict[str, Any]:
     return {"NotebookInstanceName": name, "InstanceType": "ml.t3.medium", "RoleArn": ROLE}
-
-
-def refusal(call: Callable[..., Any], **words: Any) -> tuple[str, str]:
-    """Code and message of the error that a call gets."""
-    with pytest.raises(ClientError) as error:
-        call(**words)
-    return error.value.response["Error"]["Code"], error.value.response["Error"]["Message"]
 
 
 def status(sm: Any, name: str = "one") -> str:
