@@ -193,6 +193,7 @@ def _foreground(options: argparse.Namespace) -> int:
                 "cost_guard_email": "you@example.org",
                 "preflight_price_cache": str(options.state_dir / "prices.json"),
                 "training_sync_endpoint": f"http://{network.gateway}:{settings.port}",
+                "sagemaker_training_tls_only": False,
                 "anaconda_installer_url": f"{base}/files/{installer.name}",
                 "anaconda_installer_checksum": f"sha256:{anaconda.checksum(installer)}",
             }

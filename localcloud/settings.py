@@ -79,7 +79,7 @@ class Settings:
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", self.name):
             raise CloudError(f"name: '{self.name}' must be 1 to 31 lower-case letters, digits and hyphens")
 
-    def write_files(self, variables: dict[str, str]) -> None:
+    def write_files(self, variables: dict[str, str | bool]) -> None:
         """Write ``env`` (for the shell) and ``settings.yml`` (for ``ansible-playbook -e @``)."""
         lines = [f"export {key}={value}" for key, value in self.environment().items()]
         (self.state_dir / "env").write_text("\n".join(lines) + "\n")

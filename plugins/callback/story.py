@@ -202,6 +202,8 @@ class CallbackModule(DefaultCallback):
         if self._plain:
             super().v2_runner_on_unreachable(result)
             return
+        if result.task.ignore_unreachable:
+            return  # it was asked in passing, and the playbook tells what became of it
         self._line("✗", result, C.COLOR_UNREACHABLE, f"unreachable: {self._reason(result.result)}")
 
     def v2_runner_item_on_ok(self, result) -> None:

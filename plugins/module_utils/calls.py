@@ -70,9 +70,26 @@ class Clients:
                     self._module.fail_json_aws(error, msg="Couldn't connect to AWS")
             return self._made[key]
 
+    def offers(self, service: str, region: str) -> bool:
+        """False where a region is known not to have a service: there is nobody to ask, and nothing of ours."""
+        with self._lock:
+            if self._session is None:
+                self._session = self._begin()
+            session = self._session
+        try:
+            partition = session.get_partition_for_region(region)
+        except BotoCoreError:
+            return True
+        known = session.get_available_regions("ec2", partition)
+        offered = session.get_available_regions(service, partition)
+        return region not in known or not offered or region in offered  # a service without regions is in all of them
+
+    def _begin(self):
+        return Session(profile_name=self._options.pop("profile_name", None))
+
     def _open(self, service: str, region: str | None, config):
         if self._session is None:
-            self._session = Session(profile_name=self._options.pop("profile_name", None))
+            self._session = self._begin()
         return self._session.client(
             service, region_name=region, endpoint_url=self._endpoint, config=config, **self._options
         )

@@ -16,10 +16,15 @@ try:
 except ImportError:  # AnsibleAWSModule says it when the module starts
     create_loader = None
 
-from ansible_collections.lightsout.aws.plugins.module_utils.budgets import EMAIL, MOST_EMAILS
+from ansible_collections.lightsout.aws.plugins.module_utils.budgets import (
+    EMAIL,
+    MOST_EMAILS,
+    differences,
+    wanted_alerts,
+)
 from ansible_collections.lightsout.aws.plugins.module_utils.images import IMAGES, is_ami_id, login_user_of
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import parse_lease, project_problem
-from ansible_collections.lightsout.aws.plugins.module_utils.sentences import LightsoutError, did_you_mean
+from ansible_collections.lightsout.aws.plugins.module_utils.sentences import LightsoutError, did_you_mean, explain
 
 #: The word that asks for the caller's own address.
 AUTO = "auto"
@@ -236,6 +241,30 @@ def missing_budget_problems(budget: dict[str, Any], project: str) -> list[str]:
             "address, for example `-e cost_guard_email=you@example.org`."
         ]
     return []
+
+
+def budget_against(now: Any, wish: dict[str, Any], project: str) -> tuple[list[str], Any]:
+    """The budget that is wanted against the one that there is.
+
+    Args:
+        now: a Budget; None for none; the exception that came when it was asked for.
+        wish: with ``limit``, ``emails``, ``alerts`` and ``count``.
+        project: whose it is.
+
+    Returns:
+        the problems; and what would be done, C(create) or what differs, None for nothing.
+    """
+    if isinstance(now, Exception):
+        problem = (
+            f"{explain(now, 'look for a budget')} Without one, a forgotten machine is noticed with the bill; if you do "
+            "want none, say so: -e cost_guard_monthly_limit=0"
+        )
+        return [problem], None
+    if now is None:
+        return missing_budget_problems(wish, project), "create"
+    counted = project if wish["count"] == "project" else None
+    changes = differences(now, wish["limit"], counted, wanted_alerts(wish["emails"], wish["alerts"]))
+    return [], {key: list(change) for key, change in changes.items()} or None
 
 
 def login_user(image: str, ami_name: str, given: str | None) -> str:

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource
+from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_EXPIRES, TAG_OWNER
+from ansible_collections.lightsout.aws.plugins.module_utils.prices import HOURS_PER_MONTH
+from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource, as_dict
 
 
 @dataclass(frozen=True)
@@ -34,18 +37,34 @@ class Leftover:
         return {**described(self.resource), "why": self.why}
 
 
-def described(resource: Resource) -> dict[str, Any]:
-    """A thing for a module's result, with its age and its cost."""
-    since, cost = born(resource), KINDS[resource.kind].month(resource)
+def described(resource: Resource, now: datetime.datetime | None = None) -> dict[str, Any]:
+    """A thing for a module's result, with whose it is, its age and its cost."""
+    kind, since = KINDS[resource.kind], since_when(resource)
+    cost = kind.month(resource)
+    hour = None if cost is None else cost / HOURS_PER_MONTH
+    age = ((now or datetime.datetime.now(datetime.UTC)) - since).total_seconds() / 3600 if since else None
     return {
-        **resource.as_dict(),
+        **as_dict(resource),
+        "size": kind.size(resource),
+        "owner": resource.tags.get(TAG_OWNER),
+        "expires": resource.tags.get(TAG_EXPIRES),
         "since": since.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if since else None,
+        "cost_hour": None if hour is None else round(hour, 5),
         "cost_month": None if cost is None else round(cost, 2),
+        "spent": None if hour is None or age is None else round(hour * max(age, 0.0), 4),
     }
 
 
+def since_when(resource: Resource) -> datetime.datetime | None:
+    """Since when it is in its present state, as far as AWS says; else since when it exists."""
+    stopped = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) \w+\)", resource.raw.get("StateTransitionReason") or "")
+    if resource.kind == "instance" and resource.state == "stopped" and stopped:
+        return datetime.datetime.fromisoformat(stopped[1]).replace(tzinfo=datetime.UTC)
+    return born(resource)
+
+
 def born(resource: Resource) -> datetime.datetime | None:
-    """When it was made, None when AWS does not say."""
+    """When it was made, or last started; None when AWS does not say."""
     member = KINDS[resource.kind].born
     when = resource.raw.get(member) if member else None
     when = datetime.datetime.fromisoformat(when) if isinstance(when, str) else when

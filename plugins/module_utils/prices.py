@@ -17,6 +17,12 @@ REGION = "us-east-1"
 GP3_GIB_MONTH = 0.08
 #: USD for a GiB of a snapshot and a month; a snapshot holds what is in use of the disk, so this is the most it costs.
 SNAPSHOT_GIB_MONTH = 0.05
+#: USD for a GiB of a notebook instance's or Studio space's disk and a month.
+SAGEMAKER_GIB_MONTH = 0.14
+#: USD for a GiB of EFS (standard, regional) and a month.
+EFS_GIB_MONTH = 0.30
+#: USD for a GiB of stored logs and a month.
+LOGS_GIB_MONTH = 0.03
 #: USD for a public IPv4 address and an hour; an automatic one is given back while the machine is stopped.
 IPV4_HOUR = 0.005
 
@@ -92,6 +98,50 @@ ON_DEMAND = {
     "g6e.48xlarge": 30.13118,
     "p4d.24xlarge": 21.957642,
     "p5.48xlarge": 55.04,
+}
+
+#: USD per hour of SageMaker's machines: notebook instances, Studio apps, training jobs, endpoints. Source: SageMaker's
+#: public price page (aws.amazon.com/sagemaker/pricing), as it is quoted on AS_OF. A type that is not here has no known
+#: price.
+SAGEMAKER_HOUR = {
+    "ml.t2.medium": 0.0464,
+    "ml.t2.large": 0.111,
+    "ml.t2.xlarge": 0.223,
+    "ml.t2.2xlarge": 0.445,
+    "ml.t3.medium": 0.05,
+    "ml.t3.large": 0.10,
+    "ml.t3.xlarge": 0.20,
+    "ml.t3.2xlarge": 0.399,
+    "ml.m5.large": 0.115,
+    "ml.m5.xlarge": 0.23,
+    "ml.m5.2xlarge": 0.461,
+    "ml.m5.4xlarge": 0.922,
+    "ml.m5.12xlarge": 2.765,
+    "ml.m5.24xlarge": 5.53,
+    "ml.c5.large": 0.102,
+    "ml.c5.xlarge": 0.204,
+    "ml.c5.2xlarge": 0.408,
+    "ml.c5.4xlarge": 0.816,
+    "ml.c5.9xlarge": 1.836,
+    "ml.c5.18xlarge": 3.672,
+    "ml.r5.large": 0.151,
+    "ml.r5.xlarge": 0.302,
+    "ml.r5.2xlarge": 0.605,
+    "ml.r5.4xlarge": 1.21,
+    "ml.g4dn.xlarge": 0.736,
+    "ml.g4dn.2xlarge": 0.94,
+    "ml.g4dn.4xlarge": 1.505,
+    "ml.g4dn.8xlarge": 2.72,
+    "ml.g4dn.12xlarge": 4.89,
+    "ml.g4dn.16xlarge": 5.44,
+    "ml.g5.xlarge": 1.408,
+    "ml.g5.2xlarge": 1.515,
+    "ml.g5.4xlarge": 2.03,
+    "ml.g5.8xlarge": 3.06,
+    "ml.g5.12xlarge": 7.09,
+    "ml.g5.16xlarge": 5.12,
+    "ml.g5.24xlarge": 10.18,
+    "ml.g5.48xlarge": 20.36,
 }
 
 
@@ -197,6 +247,14 @@ def estimate(
         spot=spot_hour is not None,
         source=source,
     )
+
+
+def notebook(instance_type: str, volume_gib: int) -> dict[str, float | str | None]:
+    """What a SageMaker notebook instance costs, in USD, with date and region: ``hour`` is None for a type that is not
+    in the table."""
+    disk, compute = volume_gib * SAGEMAKER_GIB_MONTH, SAGEMAKER_HOUR.get(instance_type)
+    hour = None if compute is None else round(compute + disk / HOURS_PER_MONTH, 4)
+    return {"hour": hour, "stopped_month": round(disk, 2), "as_of": AS_OF, "region": REGION}
 
 
 def hourly(instance_type: str) -> str:

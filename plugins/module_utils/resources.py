@@ -2,17 +2,21 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Every kind of thing that a project can own on AWS: how to list it, how to delete it, and what must go before it.
 
-A new kind is a new entry in KINDS at the end of this file. Listing (project_info) and teardown (project_teardown) work
-from that table alone.
+A new kind is a new entry in KINDS at the end of this file. Listing (project_info), teardown (project_teardown) and
+sweep (project_sweep) work from that table alone. SageMaker's kinds are in kinds_sagemaker.py, those that only hold data
+in kinds_storage.py.
 """
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once, pages
+from ansible_collections.lightsout.aws.plugins.module_utils.kinds import Kind, Resource, Scope
+from ansible_collections.lightsout.aws.plugins.module_utils.kinds_sagemaker import SAGEMAKER
+from ansible_collections.lightsout.aws.plugins.module_utils.kinds_storage import STORAGE
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_PROJECT, iam_path, tags_as_dict
 from ansible_collections.lightsout.aws.plugins.module_utils.prices import (
     GP3_GIB_MONTH,
@@ -22,107 +26,6 @@ from ansible_collections.lightsout.aws.plugins.module_utils.prices import (
     SNAPSHOT_GIB_MONTH,
 )
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import error_code
-
-
-@dataclass(frozen=True)
-class Resource:
-    """One thing on AWS that carries a project's tag.
-
-    Attributes:
-        kind: the name of its Kind.
-        id: what AWS calls it.
-        name: what people call it; its id where it has no name.
-        project: the value of its tag ``lightsout:project``.
-        region: where it is; for things of IAM, which are everywhere, the region that they serve.
-        state: AWS's word, empty for things that have none.
-        leaving: it is being deleted already, there is only waiting left to do.
-        tags: all its tags.
-        raw: AWS's own description.
-    """
-
-    kind: str
-    id: str
-    name: str
-    project: str
-    region: str
-    state: str = ""
-    leaving: bool = False
-    tags: dict[str, str] = field(default_factory=dict, compare=False, hash=False)
-    raw: dict[str, Any] = field(default_factory=dict, compare=False, hash=False, repr=False)
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What tells it from every other thing."""
-        return self.kind, self.id
-
-    def as_dict(self) -> dict[str, Any]:
-        """For a module's result."""
-        return {
-            "kind": self.kind,
-            "title": KINDS[self.kind].title,
-            "id": self.id,
-            "name": self.name,
-            "project": self.project,
-            "region": self.region,
-            "state": self.state,
-            "tags": self.tags,
-        }
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Where to look, and for whom.
-
-    Attributes:
-        clients: makes boto3 clients.
-        region: one AWS region.
-        project: exact; None means every project, which is for looking only.
-    """
-
-    clients: Clients
-    region: str
-    project: str | None
-
-    def client(self, service: str):
-        """The service's client in this region."""
-        return self.clients(service, self.region)
-
-    def covers(self, tags: dict[str, str]) -> bool:
-        """Whether something with these tags is in scope. EC2's own filters know wildcards, this does not."""
-        owner = tags.get(TAG_PROJECT)
-        return bool(owner) if self.project is None else bool(self.project) and owner == self.project
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of resource.
-
-    Attributes:
-        title: for people, in the singular.
-        service: as boto3 names it.
-        find: returns all that is in scope.
-        delete: asks AWS to delete one; may return before it is gone.
-        after: kinds of which nothing may be left before one of these is deleted.
-        alive: a project that has one of these is in use.
-        unused: why one is of no use to a project that is in use, told from all that was found; empty when it is of use.
-        born: the member of AWS's description that says since when there is one.
-        month: USD that one costs in a month at list prices, as it is now; None where nobody knows.
-    """
-
-    title: str
-    service: str
-    find: Callable[[Scope], Iterable[Resource]]
-    delete: Callable[[Any, Resource], Any]
-    after: tuple[str, ...] = ()
-    alive: bool = False
-    unused: Callable[[Resource, list[Resource]], str] = lambda _resource, _found: ""
-    born: str | None = None
-    month: Callable[[Resource], float | None] = lambda _resource: 0.0
-
-    @property
-    def plural(self) -> str:
-        """The title of several."""
-        return self.title + ("es" if self.title.endswith("s") else "s")
 
 
 def tagged_in_ec2(
@@ -242,26 +145,30 @@ def find_schedule_groups(scope: Scope) -> list[Resource]:
     return resources
 
 
-def _delete_in_ec2(operation: str, key: str, many: bool = False) -> Callable[[Any, Resource], Any]:
+def _delete_in_ec2(operation: str, key: str, many: bool = False) -> Callable[[Scope, Resource], Any]:
     """The deletion of one of EC2's kinds by its id."""
-    return lambda ec2, resource: getattr(ec2, operation)(**{key: [resource.id] if many else resource.id})
+    return lambda scope, resource: getattr(scope.client("ec2"), operation)(
+        **{key: [resource.id] if many else resource.id}
+    )
 
 
-def _release_address(ec2, resource: Resource) -> None:
+def _release_address(scope: Scope, resource: Resource) -> None:
+    ec2 = scope.client("ec2")
     association = resource.raw.get("AssociationId")
     if association:
         ec2.disassociate_address(AssociationId=association)
     ec2.release_address(AllocationId=resource.id)
 
 
-def _delete_instance_profile(iam, resource: Resource) -> None:
+def _delete_instance_profile(scope: Scope, resource: Resource) -> None:
+    iam = scope.client("iam")
     for role in resource.raw["Roles"]:
         iam.remove_role_from_instance_profile(InstanceProfileName=resource.id, RoleName=role["RoleName"])
     iam.delete_instance_profile(InstanceProfileName=resource.id)
 
 
-def _delete_role(iam, resource: Resource) -> None:
-    name = resource.id
+def _delete_role(scope: Scope, resource: Resource) -> None:
+    iam, name = scope.client("iam"), resource.id
     for profile in pages(iam, "list_instance_profiles_for_role", "InstanceProfiles", RoleName=name):
         iam.remove_role_from_instance_profile(InstanceProfileName=profile["InstanceProfileName"], RoleName=name)
     for policy in pages(iam, "list_attached_role_policies", "AttachedPolicies", RoleName=name):
@@ -272,10 +179,20 @@ def _delete_role(iam, resource: Resource) -> None:
 
 
 def _running(resource: Resource) -> float | None:
+    """The machine and an address that AWS lends it; disks and own addresses are things of their own."""
     if resource.state != "running":
         return 0.0
-    hourly = ON_DEMAND.get(resource.raw.get("InstanceType", ""))
-    return None if hourly is None else hourly * HOURS_PER_MONTH
+    raw = resource.raw
+    spot = raw.get("InstanceLifecycle") == "spot"
+    hourly = raw.get(SPOT_HOUR) if spot else ON_DEMAND.get(raw.get("InstanceType", ""))
+    if hourly is None:
+        return None
+    lent = [
+        interface
+        for interface in raw.get("NetworkInterfaces", [])
+        if interface.get("Association", {}).get("IpOwnerId") == "amazon"
+    ]
+    return (hourly + len(lent) * IPV4_HOUR) * HOURS_PER_MONTH
 
 
 def _free(why: str) -> Callable[[Resource, list[Resource]], str]:
@@ -293,7 +210,12 @@ def _of_no_image(resource: Resource, found: list[Resource]) -> str:
     return "" if resource.id in made_of else "no image is made of it any more"
 
 
+#: Where ask_spot_prices leaves what a spot machine costs in an hour.
+SPOT_HOUR = "SpotHour"
+
 KINDS: dict[str, Kind] = {
+    **SAGEMAKER,
+    **STORAGE,
     # A persistent request would launch the machine anew, so it goes before the machine.
     "spot_request": Kind(
         "spot request",
@@ -324,6 +246,7 @@ KINDS: dict[str, Kind] = {
         after=("spot_request",),
         alive=True,
         born="LaunchTime",
+        size=lambda resource: resource.raw["InstanceType"],
         month=_running,
     ),
     "address": Kind(
@@ -356,6 +279,7 @@ KINDS: dict[str, Kind] = {
         after=("instance",),
         unused=_free("no machine has it"),
         born="CreateTime",
+        size=lambda resource: f"{resource.raw['Size']} GiB",
         month=lambda resource: resource.raw["Size"] * GP3_GIB_MONTH,
     ),
     "image": Kind(
@@ -374,6 +298,7 @@ KINDS: dict[str, Kind] = {
         after=("image",),
         unused=_of_no_image,
         born="StartTime",
+        size=lambda resource: f"{resource.raw['VolumeSize']} GiB",
         month=lambda resource: resource.raw["VolumeSize"] * SNAPSHOT_GIB_MONTH,
     ),
     "security_group": Kind(
@@ -381,7 +306,7 @@ KINDS: dict[str, Kind] = {
         "ec2",
         tagged_in_ec2("security_group", "describe_security_groups", "SecurityGroups", "GroupId", name_key="GroupName"),
         _delete_in_ec2("delete_security_group", "GroupId"),
-        after=("instance", "network_interface"),
+        after=("instance", "network_interface", "notebook_instance", "studio_domain", "file_system"),
     ),
     "placement_group": Kind(
         "placement group",
@@ -395,14 +320,14 @@ KINDS: dict[str, Kind] = {
             leaving=("deleting",),
             gone=("deleted",),
         ),
-        lambda ec2, resource: ec2.delete_placement_group(GroupName=resource.name),
+        lambda scope, resource: scope.client("ec2").delete_placement_group(GroupName=resource.name),
         after=("instance",),
     ),
     "key_pair": Kind(
         "key pair",
         "ec2",
         tagged_in_ec2("key_pair", "describe_key_pairs", "KeyPairs", "KeyPairId", name_key="KeyName"),
-        lambda ec2, resource: ec2.delete_key_pair(KeyName=resource.name),
+        lambda scope, resource: scope.client("ec2").delete_key_pair(KeyName=resource.name),
         born="CreateTime",
     ),
     "instance_profile": Kind(
@@ -424,18 +349,39 @@ KINDS: dict[str, Kind] = {
         "group of schedules",
         "scheduler",
         find_schedule_groups,
-        lambda scheduler, resource: scheduler.delete_schedule_group(Name=resource.id),
-        after=("instance",),
+        lambda scope, resource: scope.client("scheduler").delete_schedule_group(Name=resource.id),
+        after=("instance", "notebook_instance"),
     ),
     "role": Kind(
         "role",
         "iam",
         tagged_in_iam("role", "list_roles", "Roles", "RoleName", "get_role"),
         _delete_role,
-        after=("instance_profile", "schedule_group"),
+        after=(
+            "instance_profile",
+            "schedule_group",
+            "notebook_instance",
+            "training_job",
+            "endpoint",
+            "studio_domain",
+        ),
         born="CreateDate",
     ),
 }
+
+
+def as_dict(resource: Resource) -> dict[str, Any]:
+    """A thing for a module's result."""
+    return {
+        "kind": resource.kind,
+        "title": KINDS[resource.kind].title,
+        "id": resource.id,
+        "name": resource.name,
+        "project": resource.project,
+        "region": resource.region,
+        "state": resource.state,
+        "tags": resource.tags,
+    }
 
 
 def regions_of(clients: Clients) -> list[str]:
@@ -449,7 +395,7 @@ def find_all(scope: Scope, kinds: Iterable[str]) -> tuple[list[Resource], dict[s
     Returns:
         what was found, in the order of the table, and for each kind that could not be listed the reason.
     """
-    kinds = list(kinds)
+    kinds = [kind for kind in kinds if scope.clients.offers(KINDS[kind].service, scope.region)]
     for service in {KINDS[kind].service for kind in kinds}:
         scope.client(service)  # one load of each service's model, before the threads want it
     answers = at_once({kind: lambda kind=kind: list(KINDS[kind].find(scope)) for kind in kinds})
@@ -480,3 +426,23 @@ def find_everywhere(
             found += answer[0]
             failed |= {(kind, region): error for kind, error in answer[1].items()}
     return found, failed
+
+
+def ask_spot_prices(clients: Clients, found: Iterable[Resource]) -> None:
+    """Learn what spot machines that run cost now, which is in no list; one question for each region that has some."""
+    places: dict[str, list[Resource]] = {}
+    for one in found:
+        if one.kind == "instance" and one.state == "running" and one.raw.get("InstanceLifecycle") == "spot":
+            places.setdefault(one.region, []).append(one)
+
+    def ask(region: str) -> dict[tuple[str, str], float]:
+        history = clients("ec2", region).describe_spot_price_history(
+            InstanceTypes=sorted({one.raw["InstanceType"] for one in places[region]}),
+            ProductDescriptions=["Linux/UNIX"],
+            StartTime=datetime.datetime.now(datetime.UTC),
+        )["SpotPriceHistory"]
+        return {(one["InstanceType"], one["AvailabilityZone"]): float(one["SpotPrice"]) for one in history}
+
+    for region, prices in at_once({region: lambda region=region: ask(region) for region in places}).items():
+        for one in places[region] if isinstance(prices, dict) else ():
+            one.raw[SPOT_HOUR] = prices.get((one.raw["InstanceType"], one.raw["Placement"]["AvailabilityZone"]))

@@ -101,12 +101,23 @@ def deadline_is_right(raw: dict[str, Any] | None, machine: dict[str, Any], now: 
         machine: with ``id`` and ``tags``.
         now: a machine whose lease is over already only needs a deadline that lies ahead.
     """
+    expires = machine["tags"].get(TAG_EXPIRES, "")
+    return stops_in_time(raw, {"InstanceIds": [machine["id"]]}, expires, now)
+
+
+def stops_in_time(raw: dict[str, Any] | None, target: dict[str, Any], expires: str, now: datetime.datetime) -> bool:
+    """Whether a schedule is about this and runs at the end of its lease.
+
+    Args:
+        raw: the schedule as AWS describes it; None for none.
+        target: what the call that it makes is about.
+        expires: the end of the lease, as the tag has it.
+        now: a lease that is over already only needs a schedule that lies ahead.
+    """
     if raw is None:
         return False
     schedule = read(raw)
-    about = schedule["target"]["input"].get("InstanceIds")
-    if about != [machine["id"]] or not schedule["enabled"]:
+    if schedule["target"]["input"] != target or not schedule["enabled"]:
         return False
-    expires = machine["tags"].get(TAG_EXPIRES, "")
     today = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     return schedule["expression"] == at(expires) if expires > today else schedule["expression"] > at(today)

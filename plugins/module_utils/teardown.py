@@ -11,6 +11,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import at_once
+from ansible_collections.lightsout.aws.plugins.module_utils.kinds_sagemaker import is_missing
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_PROJECT, project_problem
 from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource, Scope, find_all
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import error_code, error_message, explain
@@ -20,7 +21,7 @@ _TRY_AGAIN = (
     "DependencyViolation",
     "VolumeInUse",
     "InUse",
-    "DeleteConflict",
+    "Conflict",
     "IncorrectState",
     "IncorrectInstanceState",
     "ConcurrentModification",
@@ -51,10 +52,22 @@ class Outcome:
     unlisted: dict[str, str] = field(default_factory=dict)
 
 
+def unlisted(failed: dict[str, Exception]) -> dict[str, str]:
+    """Why kinds could not be listed, as sentences."""
+    return {kind: explain(error, f"list the {KINDS[kind].plural}") for kind, error in failed.items()}
+
+
 def is_gone(error: Exception) -> bool:
     """True when AWS says that there is no such thing any more."""
+    return is_missing(error) or error_code(error) in ("NoSuchEntity", "NoSuchBucket", "InvalidPlacementGroup.Unknown")
+
+
+def may_pass(error: Exception) -> bool:
+    """True when the same call may be answered otherwise in a while."""
     code = error_code(error)
-    return "NotFound" in code or code in ("NoSuchEntity", "InvalidPlacementGroup.Unknown")
+    # SageMaker's words for a state that has changed since we looked.
+    changing = code == "ValidationException" and "Unable to transition" in error_message(error)
+    return changing or any(mark in code for mark in _TRY_AGAIN)
 
 
 def delete_one(scope: Scope, resource: Resource) -> None:
@@ -65,7 +78,7 @@ def delete_one(scope: Scope, resource: Resource) -> None:
     """
     if not scope.project or resource.tags.get(TAG_PROJECT) != scope.project:
         raise PermissionError(f"{resource.id} does not carry {TAG_PROJECT}={scope.project}: it is not ours to delete.")
-    KINDS[resource.kind].delete(scope.client(KINDS[resource.kind].service), resource)
+    KINDS[resource.kind].delete(scope, resource)
 
 
 class Teardown:
@@ -105,8 +118,8 @@ class Teardown:
         left = {resource.key for resource in found}
         return Outcome(
             deleted=[r for key, r in self.known.items() if key not in left and r.kind not in failed],
-            remaining=[(r, self.why(r)) for r in found],
-            unlisted={kind: explain(error, f"list the {KINDS[kind].plural}") for kind, error in failed.items()},
+            remaining=[(r, self.why(r, found)) for r in found],
+            unlisted=unlisted(failed),
         )
 
     def look(self, kinds: Iterable[str]) -> tuple[list[Resource], dict[str, Exception]]:
@@ -121,6 +134,10 @@ class Teardown:
         """What there is still hope for."""
         return [resource for resource in found if resource.key not in self.refused]
 
+    def seen(self) -> set[str]:
+        """The kinds of all that there was."""
+        return {kind for kind, _id in self.known}
+
     def late(self) -> bool:
         """Whether time is up."""
         return time.monotonic() > self.deadline
@@ -133,6 +150,7 @@ class Teardown:
             if not kinds or self.late():
                 return
             time.sleep(pause)
+            kinds |= {left for kind in self.seen() for left in KINDS[kind].leaves}
             found, _failed = self.look(kind for kind in self.kinds if kind in kinds)
 
     def delete_ready(self, found: list[Resource]) -> None:
@@ -150,7 +168,7 @@ class Teardown:
         self.tried[key] = self.tried.get(key, 0) + 1
         if not isinstance(answer, Exception) or is_gone(answer):
             self.held.pop(key, None)
-        elif not any(mark in error_code(answer) for mark in _TRY_AGAIN):
+        elif not may_pass(answer):
             self.refused[key] = explain(answer, f"delete {KINDS[resource.kind].title} {resource.id}")
         else:
             self.held[key] = error_message(answer)
@@ -158,12 +176,13 @@ class Teardown:
             if blockers and self.tried[key] >= _PATIENCE:
                 self.refused[key] = f"in use by what could not be deleted: {error_message(answer)}"
 
-    def why(self, resource: Resource) -> str:
-        """Why something is still there."""
+    def why(self, resource: Resource, found: list[Resource]) -> str:
+        """Why something is still there, told from all that is."""
         if resource.key in self.refused:
             return self.refused[resource.key]
         if resource.key in self.held:
             return f"still in use when time was up: {self.held[resource.key]}"
-        if resource.leaving:
-            return f"still {resource.state} when time was up"
-        return "still there when time was up"
+        before = [other for other in found if other.kind in KINDS[resource.kind].after]
+        if before:
+            return f"waits until {KINDS[before[0].kind].title} {before[0].id} is gone"
+        return f"still {resource.state or 'there'} when time was up"

@@ -804,23 +804,12 @@ class Preflight:
         """Whether somebody will be told before the money is gone."""
         if "budget" not in answers or any("cost_guard_" in problem for problem in self.problems):
             return
-        now, wish = answers["budget"], self.budget
-        if isinstance(now, Exception):
-            self.problems.append(
-                f"{explain(now, 'look for a budget')} Without one, a forgotten machine is noticed with the bill; if "
-                "you do want none, say so: -e cost_guard_monthly_limit=0"
-            )
-            return
-        alerts = budgets.wanted_alerts(wish["emails"], wish["alerts"])
-        project = self.project if wish["count"] == "project" else None
-        if now is None:
-            self.problems += checks.missing_budget_problems(wish, self.project)
-            self.changes["budget"] = "create"
-            return
-        self.plan["budget"] = now.as_dict()
-        changes = budgets.differences(now, wish["limit"], project, alerts)
-        if changes:
-            self.changes["budget"] = {key: list(change) for key, change in changes.items()}
+        problems, change = checks.budget_against(answers["budget"], self.budget, self.project)
+        self.problems += problems
+        if change:
+            self.changes["budget"] = change
+        if isinstance(answers["budget"], budgets.Budget):
+            self.plan["budget"] = answers["budget"].as_dict()
 
     def read_deadlines(self, answers: dict[str, Any]) -> None:
         """Whether AWS will stop each machine at the end of its lease."""

@@ -24,6 +24,19 @@ options:
     type: list
     elements: str
     choices:
+      - training_job
+      - notebook_instance
+      - notebook_lifecycle_config
+      - endpoint
+      - endpoint_config
+      - model
+      - studio_app
+      - studio_space
+      - studio_user_profile
+      - studio_domain
+      - file_system
+      - log_group
+      - bucket
       - spot_request
       - instance
       - address
@@ -91,7 +104,15 @@ resources:
     region: {description: Where it is., type: str, returned: always, sample: us-east-1}
     state: {description: AWS's name of its state, may be empty., type: str, returned: always, sample: in-use}
     tags: {description: All its tags., type: dict, returned: always}
-    since: {description: Since when it exists; null where AWS does not say., type: str, returned: always}
+    size: {description: The type of its machine or how much it holds., type: str, returned: always, sample: t3.medium}
+    owner: {description: Who answers for it., type: str, returned: always, sample: ada}
+    expires: {description: When its lease ends., type: str, returned: always, sample: '2026-11-24T09:00:00Z'}
+    since:
+      description: Since when it is in its state or, where AWS does not say that, exists; null where it says neither.
+      type: str
+      returned: always
+    cost_hour: {description: USD an hour at list prices; null where nobody knows., type: float, returned: always}
+    spent: {description: USD since I(since) at that price., type: float, returned: always}
     cost_month: {description: USD a month at list prices; null where nobody knows., type: float, returned: always}
 machines:
   description:
@@ -107,7 +128,8 @@ projects:
   sample: {rerank: 5}
 unlisted:
   description:
-    - What could not be listed, each with the reason, such as C(volumes in eu-west-3). Empty when the list is complete.
+    - What could not be listed, each with the reason, such as C(volumes in eu-west-3), or C(volumes in all regions)
+      where it is the same everywhere. Empty when the list is complete.
   returned: always
   type: dict
   sample: {}
@@ -131,10 +153,16 @@ from ansible_collections.lightsout.aws.plugins.module_utils.naming import by_num
 from ansible_collections.lightsout.aws.plugins.module_utils.resources import (
     KINDS,
     Resource,
+    ask_spot_prices,
     find_everywhere,
     regions_of,
 )
-from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain, numbered
+from ansible_collections.lightsout.aws.plugins.module_utils.sentences import (
+    credentials_problem,
+    error_code,
+    explain,
+    numbered,
+)
 
 
 def machines(resources: list[Resource]) -> list[dict]:
@@ -159,6 +187,23 @@ def spent(machine: dict) -> float | None:
     since = datetime.datetime.fromisoformat(machine["launched"])
     hours = (datetime.datetime.now(datetime.UTC) - since).total_seconds() / 3600
     return round(machine["price"]["hour"] * max(hours, 0.0), 4)
+
+
+def unlisted(failed: dict[tuple[str, str], Exception], regions: list[str]) -> dict[str, str]:
+    """Why kinds could not be listed, as sentences: one for all regions where it is the same in each."""
+    reasons: dict[str, dict[str, Exception]] = {}
+    for (kind, region), error in failed.items():
+        reasons.setdefault(kind, {})[region] = error
+    sentences = {}
+    for kind, errors in reasons.items():
+        what = KINDS[kind].plural
+        everywhere = len(regions) > 1 and len(errors) == len(regions)
+        if everywhere and len({error_code(error) for error in errors.values()}) == 1:
+            error = next(iter(errors.values()))
+            sentences[f"{what} in all regions"] = explain(error, f"list the {what} in any of {len(regions)} regions")
+        else:
+            sentences |= {f"{what} in {name}": explain(e, f"list the {what} in {name}") for name, e in errors.items()}
+    return sentences
 
 
 def main() -> None:
@@ -189,17 +234,14 @@ def main() -> None:
     problem = next(filter(None, map(credentials_problem, home)), None)
     if problem or len(failed) == len(kinds) * len(regions):
         module.fail_json(msg=problem or explain(next(iter(failed.values())), "list the project's resources"))
-    unlisted = {
-        f"{KINDS[kind].plural} in {region}": explain(error, f"list the {KINDS[kind].plural} in {region}")
-        for (kind, region), error in failed.items()
-    }
+    ask_spot_prices(clients, resources)
     module.exit_json(
         changed=False,
         resources=[described(resource) for resource in resources],
         machines=machines(resources),
         projects=dict(Counter(resource.project for resource in resources)),
         regions=regions,
-        unlisted=unlisted,
+        unlisted=unlisted(failed, regions),
     )
 
 

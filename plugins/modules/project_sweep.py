@@ -11,8 +11,10 @@ version_added: 0.2.0
 short_description: Find what carries our tag and is of no use any more, and delete it when asked
 description:
   - Looks at everything that carries the tag C(lightsout:project), of every project, in every region at the same time.
-  - A project lives while it has a machine, running or stopped, or an image. Of a project that does not, everything is
-    left over; of one that does, what AWS says nothing uses, such as a disk without a machine.
+  - A project lives while it has a machine, running or stopped, an image, a notebook instance, a Studio domain, an
+    endpoint, or a training job that runs. Of a project that does not, everything is left over; of one that does, what
+    AWS says nothing uses, such as a disk without a machine.
+  - Buckets are not looked at; what is in them was put there to stay.
   - Deletes nothing unless O(delete) says so, and then only what it lists, after a last look at the tag.
 options:
   project:
@@ -122,9 +124,18 @@ from ansible_collections.lightsout.aws.plugins.module_utils import checks
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once
 from ansible_collections.lightsout.aws.plugins.module_utils.leftovers import Leftover, leftovers
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import span_of
-from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Scope, find_everywhere, regions_of
+from ansible_collections.lightsout.aws.plugins.module_utils.resources import (
+    KINDS,
+    Scope,
+    as_dict,
+    find_everywhere,
+    regions_of,
+)
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain, numbered
 from ansible_collections.lightsout.aws.plugins.module_utils.teardown import Outcome, Teardown
+
+#: What a sweep looks at.
+SWEPT = [kind for kind in KINDS if kind != "bucket"]
 
 
 def delete(clients: Clients, left: list[Leftover], timeout: float) -> list[Outcome | Exception]:
@@ -169,8 +180,8 @@ def main() -> None:
             regions = regions_of(clients)
         except Exception as error:
             module.fail_json(msg=credentials_problem(error) or explain(error, "list the regions"))
-    found, failed = find_everywhere(clients, regions, params["project"], list(KINDS))
-    if len(failed) == len(KINDS) * len(regions):
+    found, failed = find_everywhere(clients, regions, params["project"], SWEPT)
+    if len(failed) == len(SWEPT) * len(regions):
         error = next(iter(failed.values()))
         module.fail_json(msg=credentials_problem(error) or explain(error, "list what is ours"))
     unlisted = {
@@ -199,8 +210,8 @@ def main() -> None:
     problems = [explain(outcome, "sweep") for outcome in outcomes if isinstance(outcome, Exception)]
     for outcome in outcomes:
         if isinstance(outcome, Outcome):
-            result["deleted"] += [resource.as_dict() for resource in outcome.deleted]
-            result["remaining"] += [{**resource.as_dict(), "reason": why} for resource, why in outcome.remaining]
+            result["deleted"] += [as_dict(resource) for resource in outcome.deleted]
+            result["remaining"] += [{**as_dict(resource), "reason": why} for resource, why in outcome.remaining]
     problems += [f"{r['title']} {r['id']} of project {r['project']}: {r['reason']}" for r in result["remaining"]]
     if problems:
         module.fail_json(msg="\n".join(problems), changed=bool(result["deleted"]), **result)

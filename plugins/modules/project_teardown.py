@@ -14,6 +14,9 @@ description:
     the tag is compared once more.
   - What is independent is deleted at the same time, what depends on something waits for it, and what AWS still holds on
     to is tried again.
+  - Notebook instances and training jobs are stopped first; Studio goes in its order, apps, spaces, user profiles,
+    domain.
+  - Training jobs that have ended are history, cost nothing and stay, like all that AWS only remembers.
   - One failure stops nothing but what depends on it.
   - Lists everything again at the end. The module succeeds only when that list is empty and complete.
 options:
@@ -23,6 +26,19 @@ options:
     type: list
     elements: str
     choices:
+      - training_job
+      - notebook_instance
+      - notebook_lifecycle_config
+      - endpoint
+      - endpoint_config
+      - model
+      - studio_app
+      - studio_space
+      - studio_user_profile
+      - studio_domain
+      - file_system
+      - log_group
+      - bucket
       - spot_request
       - instance
       - address
@@ -37,11 +53,24 @@ options:
       - schedule_group
       - role
     default: []
+  keep_files:
+    description:
+      - Whether file systems stay, and with them the home directories of a Studio domain, which are on one. They go on
+        costing money; each gets the project's tag, so that I(kept) here and the sweep show it.
+    type: bool
+    default: false
+  buckets:
+    description:
+      - What becomes of the project's S3 buckets. V(keep) leaves them alone, V(when_empty) deletes those that are empty
+        and reports the others as left, V(with_contents) deletes every object and version in them first.
+    type: str
+    choices: [keep, when_empty, with_contents]
+    default: keep
   wait_timeout:
     description:
-      - After how many seconds to stop waiting and report what is left.
+      - After how many seconds to stop waiting and report what is left. Notebook instances and Studio take some minutes.
     type: int
-    default: 600
+    default: 1200
 extends_documentation_fragment:
   - lightsout.aws.project
   - amazon.aws.common.modules
@@ -65,6 +94,12 @@ EXAMPLES = r"""
   lightsout.aws.project_teardown:
     project: rerank
 
+- name: The same, home directories stay and buckets that are empty go
+  lightsout.aws.project_teardown:
+    project: rerank
+    keep_files: true
+    buckets: when_empty
+
 - name: The same for somebody who may not use IAM
   lightsout.aws.project_teardown:
     project: rerank
@@ -82,6 +117,11 @@ remaining:
   returned: always
   type: list
   elements: dict
+kept:
+  description: What stays because I(keep_files) or I(buckets) says so.
+  returned: always
+  type: list
+  elements: dict
 unlisted:
   description: Kinds that could not be listed, each with the reason. Empty when the module succeeds.
   returned: always
@@ -92,9 +132,9 @@ unlisted:
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.lightsout.aws.plugins.module_utils import checks
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients
-from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource, Scope, find_all
+from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource, Scope, as_dict, find_all
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain, numbered
-from ansible_collections.lightsout.aws.plugins.module_utils.teardown import Outcome, Teardown
+from ansible_collections.lightsout.aws.plugins.module_utils.teardown import Outcome, Teardown, unlisted
 
 
 def listed(resources: list[Resource]) -> list[str]:
@@ -110,7 +150,7 @@ def preview(scope: Scope, kinds: list[str]) -> Outcome:
             raise error
     return Outcome(
         deleted=found,
-        unlisted={kind: explain(error, f"list the {KINDS[kind].plural}") for kind, error in failed.items()},
+        unlisted=unlisted(failed),
     )
 
 
@@ -131,7 +171,9 @@ def main() -> None:
         argument_spec={
             "project": {"required": True},
             "exclude_kinds": {"type": "list", "elements": "str", "choices": list(KINDS), "default": []},
-            "wait_timeout": {"type": "int", "default": 600},
+            "keep_files": {"type": "bool", "default": False},
+            "buckets": {"choices": ["keep", "when_empty", "with_contents"], "default": "keep"},
+            "wait_timeout": {"type": "int", "default": 1200},
         },
         supports_check_mode=True,
     )
@@ -139,13 +181,21 @@ def main() -> None:
     problems = checks.project_problems(project, None, None) + checks.region_problems(module.region, None)
     if problems:
         module.fail_json(msg=numbered(problems))
-    scope = Scope(Clients(module), module.region or "", project)
-    kinds = [kind for kind in KINDS if kind not in module.params["exclude_kinds"]]
+    keep_files, buckets = module.params["keep_files"], module.params["buckets"]
+    scope = Scope(Clients(module), module.region or "", project, keep_files, buckets == "with_contents")
+    looked_at = [kind for kind in KINDS if kind not in module.params["exclude_kinds"]]
+    spared = [
+        kind
+        for kind, is_spared in (("file_system", keep_files), ("bucket", buckets == "keep"))
+        if is_spared and kind in looked_at
+    ]
+    kinds = [kind for kind in looked_at if kind not in spared]
     try:
         if module.check_mode:
             outcome = preview(scope, kinds)
         else:
             outcome = Teardown(scope, kinds, module.params["wait_timeout"]).run()
+        kept, unseen = find_all(scope, spared)
     except Exception as error:
         failure = explain(error, f"tear down project {project}")
     else:
@@ -154,9 +204,10 @@ def main() -> None:
         module.fail_json(msg=failure)
     result = {
         "changed": bool(outcome.deleted),
-        "deleted": [resource.as_dict() for resource in outcome.deleted],
-        "remaining": [{**resource.as_dict(), "reason": why} for resource, why in outcome.remaining],
-        "unlisted": outcome.unlisted,
+        "deleted": [as_dict(resource) for resource in outcome.deleted],
+        "remaining": [{**as_dict(resource), "reason": why} for resource, why in outcome.remaining],
+        "kept": [as_dict(resource) for resource in kept],
+        "unlisted": outcome.unlisted | unlisted(unseen),
         "diff": {
             "before": "".join(
                 f"{line}\n" for line in listed([*outcome.deleted, *(r for r, _why in outcome.remaining)])

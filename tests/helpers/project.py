@@ -30,11 +30,12 @@ LOOKS = ("Describe", "Get", "List", "GET ")
 
 
 @contextmanager
-def recorded(endpoint: str) -> Iterator[tuple[str, list[str]]]:
+def recorded(endpoint: str, throttle: int = 0) -> Iterator[tuple[str, list[str]]]:
     """Listen to an AWS API.
 
     Args:
         endpoint: its URL.
+        throttle: each of SageMaker's operations is refused so often before it is passed on.
 
     Yields:
         the URL to use instead, and the names of the calls that came, in their order.
@@ -50,16 +51,26 @@ def recorded(endpoint: str) -> Iterator[tuple[str, list[str]]]:
         def relay(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             action = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+            refused = [call for call in calls if call == f"throttled {action}"]
+            if len(refused) < throttle and "SageMaker" in self.headers.get("X-Amz-Target", ""):
+                calls.append(f"throttled {action}")
+                self.answer(400, {"x-amzn-errortype": "ThrottlingException"}, b'{"message": "Rate exceeded"}')
+                return
             calls.append(action or parse_qs(body.decode()).get("Action", [f"{self.command} {self.path}"])[0])
             upstream = http.client.HTTPConnection(target, timeout=60)
             upstream.request(self.command, self.path, body, {**self.headers, "Connection": "close"})
             answer = upstream.getresponse()
             content = answer.read()
             upstream.close()
-            self.send_response(answer.status)
-            for name in ("Content-Type", "x-amzn-requestid", "x-amzn-errortype"):
-                if answer.headers.get(name):
-                    self.send_header(name, answer.headers[name])
+            told = ("Content-Type", "x-amzn-requestid", "x-amzn-errortype")
+            self.answer(
+                answer.status, {name: answer.headers[name] for name in told if answer.headers.get(name)}, content
+            )
+
+        def answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -113,9 +124,11 @@ class Project:
             },
         )
 
-    def watched(self, verb: str, *arguments: str, env: dict[str, str] | None = None, **variables: Any) -> Run:
-        """The same, and ``calls`` names every call to AWS that it made."""
-        with recorded(self.cloud.endpoint) as (url, calls):
+    def watched(
+        self, verb: str, *arguments: str, env: dict[str, str] | None = None, throttle: int = 0, **variables: Any
+    ) -> Run:
+        """The same, and ``calls`` names every call to AWS that it made; see ``recorded`` for ``throttle``."""
+        with recorded(self.cloud.endpoint, throttle) as (url, calls):
             run = self.run(verb, *arguments, env={"AWS_ENDPOINT_URL": url, **(env or {})}, **variables)
         self.calls = calls
         return run

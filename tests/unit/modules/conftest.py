@@ -26,6 +26,7 @@ from moto.ssm.models import Parameter, ssm_backends
 
 from localcloud import placement_groups, price_list
 from localcloud.moto_extensions import zone_of_launch
+from tests.unit.modules.sagemaker_double import Sagemaker
 
 UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
 REGION = "us-east-1"
@@ -64,6 +65,7 @@ class Aws:
         self.requests: list[tuple[str, dict]] = []
         self.faults: list[Callable[[str, dict, Callable[[], Any]], Any]] = []
         self.tokens: dict[str, tuple[str, dict]] = {}
+        self.sagemaker = Sagemaker(client_error)
         self._lock = threading.RLock()
 
     def client(self, service: str):
@@ -164,7 +166,19 @@ def models_read_once() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def services_loaded() -> None:
     """Let moto import its services now: it would at their first call, and ours come from several threads at once."""
-    for service in ("budgets", "ec2", "iam", "scheduler", "servicequotas", "ssm", "sts"):
+    for service in (
+        "budgets",
+        "ec2",
+        "efs",
+        "iam",
+        "logs",
+        "s3",
+        "sagemaker",
+        "scheduler",
+        "servicequotas",
+        "ssm",
+        "sts",
+    ):
         get_backend(service)
 
 
@@ -187,9 +201,19 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
 
     def watched(self, operation: str, request: dict) -> Any:
         # What moto does not have at all would go out into the world.
-        target = PRICES.get(self.meta.service_model.service_name)
+        service = self.meta.service_model.service_name
+        target = PRICES.get(service)
         if target:
             answer = functools.partial(price_list.answer, f"{target}.{operation}", request, DEFAULT_ACCOUNT_ID)
+            return account.call(operation, request, answer)
+        if service == "sagemaker":
+            answer = functools.partial(
+                account.sagemaker.answer,
+                operation,
+                request,
+                self.meta.region_name,
+                lambda: real(self, operation, request),
+            )
             return account.call(operation, request, answer)
         return account.call(operation, request, lambda: real(self, operation, request))
 
