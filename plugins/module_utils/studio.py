@@ -499,7 +499,7 @@ class Keeper(Thing):
             return
         self.refuse_impossible(found)
         for path, have, want in found:
-            self.changes[sagemaker.plain({".".join(path[-2:]): 0}).popitem()[0]] = [have, want]
+            self.changes[".".join(word for part in path[-2:] for word in sagemaker.plain({part: 0}))] = [have, want]
         tags = sagemaker.tags_after(self.tags, self.params["tags"], self.params["purge_tags"])
         if tags != self.tags:
             self.changes["tags"] = [self.tags, tags]
