@@ -10,6 +10,7 @@ PROJECT = "canary"
 #: Of administrators, databases and others that nobody shows to the world.
 PORTS = (20, 21, 22, 23, 25, 110, 135, 143, 445, 1433, 1434, 1521, 2483, 3000, 3306, 3389, 4333, 5000, 5432, 5500, 5601)
 PORTS += (6379, 7199, 8080, 8088, 8888, 9092, 9160, 9200, 9300, 11211, 27017, 27018)
+SERVICES = ["ec2.amazonaws.com", "sagemaker.amazonaws.com"]
 TAGS = [{"Key": "lightsout:project", "Value": PROJECT}]
 
 
@@ -43,16 +44,16 @@ def make(client: Callable[[str], Any], image: str) -> None:
     # A judge that sees a group which is open everywhere does not look for single ports in it: they are in others.
     used = group("canary-used", ("-1", -1, -1, "0.0.0.0/0"), ("tcp", 0, 65535, "0.0.0.0/0"))
     group("canary-unused", ("-1", -1, -1, "0.0.0.0/0"))
-    group("launch-wizard-1", *(("tcp", port, port, "0.0.0.0/0") for port in PORTS))
-    group("canary-wide", ("tcp", 22, 22, "80.0.0.0/4"))
+    ports = group("launch-wizard-1", *(("tcp", port, port, "0.0.0.0/0") for port in PORTS))
+    wide = group("canary-wide", ("tcp", 22, 22, "80.0.0.0/4"))
 
-    trust = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    iam.create_role(
+    trust = {"Effect": "Allow", "Principal": {"Service": SERVICES}, "Action": "sts:AssumeRole"}
+    role = iam.create_role(
         RoleName="lightsout-canary-machine",
         Path="/lightsout/us-east-1/",
         AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
         Tags=TAGS,
-    )
+    )["Role"]["Arn"]
     everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
     iam.put_role_policy(
         RoleName="lightsout-canary-machine",
@@ -67,6 +68,16 @@ def make(client: Callable[[str], Any], image: str) -> None:
         ),
         Tags=TAGS,
     )
+    # Not below our path, and with a policy that it shares with others.
+    iam.create_role(
+        RoleName="lightsout-canary-stray",
+        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+        Tags=TAGS,
+    )
+    shared = iam.create_policy(
+        PolicyName="canary-shared", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [everything]})
+    )["Policy"]["Arn"]
+    iam.attach_role_policy(RoleName="lightsout-canary-stray", PolicyArn=shared)
     climbing = {"Effect": "Allow", "Action": ["iam:PutRolePolicy", "iam:AttachRolePolicy"], "Resource": "*"}
     iam.put_role_policy(
         RoleName="lightsout-canary-stop",
@@ -81,7 +92,7 @@ def make(client: Callable[[str], Any], image: str) -> None:
         MaxCount=1,
         UserData="#!/bin/sh\nexport AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\n",
         NetworkInterfaces=[
-            {"DeviceIndex": number, "SubnetId": subnets[0], "Groups": [used]}
+            {"DeviceIndex": number, "SubnetId": subnets[0], "Groups": [ports, wide] if number else [used]}
             | ({"AssociatePublicIpAddress": True} if not number else {})
             for number in range(2)
         ],
@@ -96,8 +107,19 @@ def make(client: Callable[[str], Any], image: str) -> None:
     client("sagemaker").create_notebook_instance(
         NotebookInstanceName="canary",
         InstanceType="ml.t3.medium",
-        RoleArn="arn:aws:iam::123456789012:role/lightsout/us-east-1/lightsout-canary-machine",
+        RoleArn=role,
         DirectInternetAccess="Enabled",
         RootAccess="Enabled",
+        PlatformIdentifier="notebook-al2-v2",
+        InstanceMetadataServiceConfiguration={"MinimumInstanceMetadataServiceVersion": "1"},
+        Tags=TAGS,
+    )
+    client("sagemaker").create_domain(
+        DomainName="canary",
+        AuthMode="IAM",
+        AppNetworkAccessType="PublicInternetOnly",
+        DefaultUserSettings={"ExecutionRole": role},
+        VpcId=vpc,
+        SubnetIds=subnets[:1],
         Tags=TAGS,
     )

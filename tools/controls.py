@@ -23,11 +23,12 @@ def mine(project: str) -> list[dict[str, Any]]:
 
 
 def machines(client: Client, project: str) -> list[Thing]:
-    """The machines that live."""
-    found = client("ec2").describe_instances(Filters=mine(project))["Reservations"]
-    return [
-        (one["InstanceId"], one) for r in found for one in r["Instances"] if one["State"]["Name"] not in {"terminated"}
-    ]
+    """The machines that live, with the names of the project's key pairs."""
+    ec2 = client("ec2")
+    keys = {key["KeyName"] for key in ec2.describe_key_pairs(Filters=mine(project))["KeyPairs"]}
+    found = ec2.describe_instances(Filters=mine(project))["Reservations"]
+    living = [one for r in found for one in r["Instances"] if one["State"]["Name"] not in {"terminated"}]
+    return [(one["InstanceId"], {**one, "keys": keys}) for one in living]
 
 
 def volumes(client: Client, project: str) -> list[Thing]:
@@ -45,9 +46,9 @@ def groups(client: Client, project: str) -> list[Thing]:
 
 
 def roles(client: Client, project: str) -> list[Thing]:
-    """Roles of ours, with the statements of the policies written for them."""
+    """Roles of ours, with the statements of all policies that they have."""
     iam, things = client("iam"), []
-    for role in iam.list_roles(PathPrefix="/lightsout/")["Roles"]:
+    for role in iam.get_paginator("list_roles").paginate().build_full_result()["Roles"]:
         name = role["RoleName"]
         if not name.startswith(f"lightsout-{project}-"):
             continue
@@ -55,6 +56,11 @@ def roles(client: Client, project: str) -> list[Thing]:
         for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
             text = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
             given = (json.loads(unquote(text)) if isinstance(text, str) else text)["Statement"]
+            statements += given if isinstance(given, list) else [given]
+        for attached in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
+            arn = attached["PolicyArn"]
+            version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+            given = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]["Statement"]
             statements += given if isinstance(given, list) else [given]
         things.append((name, {**iam.get_role(RoleName=name)["Role"], "statements": statements}))
     return things
@@ -121,10 +127,15 @@ def metadata(machine: dict[str, Any], option: str, wanted: Any) -> bool:
     return machine["MetadataOptions"][option] == wanted
 
 
+def imds(notebook: dict[str, Any]) -> str:
+    """The oldest version of the metadata service that a notebook instance allows."""
+    return notebook.get("InstanceMetadataServiceConfiguration", {}).get("MinimumInstanceMetadataServiceVersion", "1")
+
+
 CONTROLS: list[tuple[str, Callable[[Client, str], list[Thing]], Callable[[dict[str, Any]], bool]]] = [
     ("instance metadata needs a token (IMDSv2)", machines, lambda m: metadata(m, "HttpTokens", "required")),
     ("containers cannot ask for it (hop limit 1)", machines, lambda m: metadata(m, "HttpPutResponseHopLimit", 1)),
-    ("machines are entered with a key pair", machines, lambda m: bool(m.get("KeyName"))),
+    ("machines are entered with a key pair of the project's", machines, lambda m: m.get("KeyName") in m["keys"]),
     ("a machine has one network interface", machines, lambda m: len(m["NetworkInterfaces"]) == 1),
     ("disks go with their machine", machines, disks_go),
     ("machines are in our own group alone", machines, in_ours),
@@ -139,6 +150,8 @@ CONTROLS: list[tuple[str, Callable[[Client, str], list[Thing]], Callable[[dict[s
     ("notebook instances are in a subnet of yours", notebooks, lambda n: bool(n.get("SubnetId"))),
     ("nobody is root on notebook instances", notebooks, lambda n: n["RootAccess"] == "Disabled"),
     ("notebook instances are encrypted with a key", notebooks, lambda n: bool(n.get("KmsKeyId"))),
+    ("notebook instances' metadata needs a token", notebooks, lambda n: imds(n) == "2"),
+    ("notebook instances run what AWS supports", notebooks, lambda n: "al2023" in n.get("PlatformIdentifier", "")),
     ("Studio is in your network only", studios, lambda d: d.get("AppNetworkAccessType") == "VpcOnly"),
 ]  # fmt: skip
 

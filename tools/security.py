@@ -8,6 +8,7 @@ Exit status 1: something fails, and tools/security.yml gives no reason.
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import shlex
@@ -17,6 +18,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import boto3
@@ -28,7 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".lightsout/security"
 PAGE = ROOT / "docs/security.md"
 TABLE: dict[str, Any] = yaml.safe_load((ROOT / "tools/security.yml").read_text())
-PROJECT = "judged"
+#: The settings as they come, and with what turns on the rest.
+PROJECT, STRICT = "judged", "strict"
 
 #: The judges, each in an environment of its own: they pin what we pin otherwise.
 JUDGES = {"prowler": "5.46.0", "checkov": "3.3.30"}
@@ -100,16 +103,19 @@ def about(findings: Iterable[Finding], things: set[str]) -> dict[str, set[str]]:
     return verdicts
 
 
-def board(findings: list[Finding], ours: set[str], wrong: set[str]) -> tuple[list[list[str]], list[str]]:
+def board(
+    findings: list[Finding], ours: set[str], strict: set[str], wrong: set[str]
+) -> tuple[list[list[str]], list[str]]:
     """The scoreboard's rows, and the failures that nobody gives a reason for.
 
     Args:
         findings: of Prowler.
         ours: what we made.
+        strict: what we made with the variables that turn on what fails by default.
         wrong: what the canary made.
     """
     numbers = {check: number for check, number, _, _ in findings}
-    mine, theirs = about(findings, ours), about(findings, wrong)
+    mine, theirs, turned_on = about(findings, ours), about(findings, wrong), about(findings, strict)
     rows, unexplained = [], []
     for check, verdicts in sorted(mine.items()):
         reason = TABLE["reasons"].get(check)
@@ -121,7 +127,8 @@ def board(findings: list[Finding], ours: set[str], wrong: set[str]) -> tuple[lis
             row = ["passes", "", ""]
         else:
             row = ["passes, unproven", "nothing here makes this check fail", ""]
-        rows.append([f"`{check}`", numbers[check], *row])
+        turned = "passes" if "FAIL" in verdicts and turned_on.get(check) == {"PASS"} else ""
+        rows.append([f"`{check}`", numbers[check], *row, turned])
     return rows, unexplained
 
 
@@ -151,34 +158,62 @@ def start() -> dict[str, str]:
     return {**dict(word.split("=", 1) for word in words), "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}
 
 
+def playbook(env: dict[str, str], name: str, project: str, variables: dict[str, Any]) -> None:
+    """Run one on a project."""
+    given = {"lightsout_project": project, "lightsout_key_directory": str(STATE / "keys"), **variables}
+    given |= {"access_ssh_include": False, "teardown_confirm": False}
+    words = ["ansible-playbook", f"playbooks/{name}.yml", "-e", f"@{STATE}/settings.yml", "-e", json.dumps(given)]
+    subprocess.run(words, cwd=ROOT, env={**os.environ, **env}, stdin=subprocess.DEVNULL, check=True)
+
+
+def yours(client: Callable[[str], Any]) -> dict[str, str]:
+    """What a strict user brings: a bucket, a place in a network, and a key for encryption."""
+    ec2 = client("ec2")
+    client("s3").create_bucket(Bucket="bucket")
+    (vpc,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    in_it = [{"Name": "vpc-id", "Values": [vpc["VpcId"]]}]
+    return {
+        "subnet": ec2.describe_subnets(Filters=in_it)["Subnets"][0]["SubnetId"],
+        "group": ec2.create_security_group(GroupName="theirs", Description="theirs", VpcId=vpc["VpcId"])["GroupId"],
+        "key": client("kms").create_key()["KeyMetadata"]["Arn"],
+    }
+
+
 def main() -> None:
-    """Make, judge, write."""
+    """Make, judge, tear down, write."""
     env = start()
     try:
-        for run in TABLE["runs"]:
-            variables = {"lightsout_project": PROJECT, "lightsout_key_directory": str(STATE / "keys"), **run["with"]}
-            book = f"playbooks/{run['playbook']}.yml"
-            words = ["ansible-playbook", book, "-e", f"@{STATE}/settings.yml", "-e", json.dumps(variables)]
-            subprocess.run(words, cwd=ROOT, env={**os.environ, **env}, stdin=subprocess.DEVNULL, check=True)
         session = boto3.Session(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], region_name=env["AWS_REGION"])
 
         def client(service: str) -> Any:
             return session.client(service, endpoint_url=env["AWS_ENDPOINT_URL"])
 
+        brought = yours(client)
+        for run in TABLE["runs"]:
+            variables = json.loads(Template(json.dumps(run["with"])).substitute(brought))
+            playbook(env, run["playbook"], run["project"], variables)
         (machine, *_) = controls.machines(client, PROJECT)
         canary.make(client, machine[1]["ImageId"])
         findings = prowler(env)
-        rows, unexplained = board(findings, ids(client, PROJECT), ids(client, canary.PROJECT))
+        rows, unexplained = board(findings, *(ids(client, name) for name in (PROJECT, STRICT, canary.PROJECT)))
+        turned_on = controls.offenders(client, STRICT)
         own, proof = controls.offenders(client, PROJECT), controls.offenders(client, canary.PROJECT)
         there = controls.present(client, PROJECT)
+        for name in (PROJECT, STRICT):
+            playbook(env, "teardown", name, {})
+        left = ids(client, PROJECT) | ids(client, STRICT)
+        unexplained += [f"{thing} is left after the teardown" for thing in sorted(left)]
     finally:
         words = [sys.executable, "-m", "localcloud", "stop", "--state-dir", str(STATE)]
         subprocess.run(words, cwd=ROOT, check=False)
     own_rows = []
     for title, bad in own.items():
-        verdict = "**fails**" if bad else "passes" if title in there else "nothing of that kind made"
-        own_rows.append([title, verdict, "fails as it must" if proof[title] else "**no proof**"])
-        unexplained += [title] if bad else []
+        reason = TABLE["reasons"].get(title) if bad else None
+        verdict = "**not by default**" if bad else "passes" if title in there else "nothing of that kind made"
+        why = [reason["because"], f"`{reason['variable']}`"] if reason else ["", ""]
+        why += ["passes" if bad and not turned_on[title] else ""]
+        own_rows.append([title, verdict, *why, "fails as it must" if proof[title] else "**no proof**"])
+        unexplained += [title] if bad and not (reason and not turned_on[title]) else []
     repository = sorted(set(checkov()))
     unexplained += [rule for rule, _, _ in repository if rule not in TABLE["checkov"]]
     count = {word: sum(row[2] == word for row in rows) for word in ("passes", "passes, unproven", "**not by default**")}
@@ -191,16 +226,22 @@ def main() -> None:
                 "",
                 INTRODUCTION,
                 "",
+                f"Judged on {datetime.datetime.now(datetime.UTC).date()} by Prowler {JUDGES['prowler']} and checkov "
+                f"{JUDGES['checkov']}. *Turned on* is a second project, made with the variables.",
+                "",
                 f"## Prowler: {count['passes']} pass, {count['**not by default**']} do not by default, "
                 f"{count['passes, unproven']} unproven",
                 "",
-                table(["check", "FSBP", "verdict", "why", "turn it on"], rows),
+                table(["check", "FSBP", "verdict", "why", "turn it on", "turned on"], rows),
                 "",
                 "## Our own controls",
                 "",
                 "Asked of AWS itself, in the tests of every change, too (`tools/controls.py`).",
                 "",
-                table(["control", "ours", "the wrong things"], own_rows),
+                table(["control", "ours", "why", "turn it on", "turned on", "the wrong things"], own_rows),
+                "",
+                f"After `playbooks/teardown.yml`, {len(left)} things of either project are left: no machine that rests "
+                "(EC2.4), no address (EC2.12), snapshot (EC2.1) or security group (EC2.22) that nobody uses.",
                 "",
                 "## checkov, on this repository",
                 "",
