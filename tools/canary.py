@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
+import string
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +21,17 @@ TAGS = [{"Key": "lightsout:project", "Value": PROJECT}]
 def tagged(kind: str) -> list[dict[str, Any]]:
     """For EC2's create calls."""
     return [{"ResourceType": kind, "Tags": TAGS}]
+
+
+def token() -> str:
+    """A secret that scanners know: like a GitHub token, whose last six letters are the checksum of the others."""
+    letters = string.digits + string.ascii_uppercase + string.ascii_lowercase
+    random = "".join(secrets.choice(letters) for _ in range(30))
+    number, end = zlib.crc32(random.encode()), ""
+    for _ in range(6):
+        number, rest = divmod(number, 62)
+        end = letters[rest] + end
+    return f"ghp_{random}{end}"
 
 
 def make(client: Callable[[str], Any], image: str) -> None:
@@ -44,6 +59,7 @@ def make(client: Callable[[str], Any], image: str) -> None:
     # A judge that sees a group which is open everywhere does not look for single ports in it: they are in others.
     used = group("canary-used", ("-1", -1, -1, "0.0.0.0/0"), ("tcp", 0, 65535, "0.0.0.0/0"))
     group("canary-unused", ("-1", -1, -1, "0.0.0.0/0"))
+    group("canary-many", *(("tcp", port, port, "192.0.2.1/32") for port in range(1000, 1060)))
     ports = group("launch-wizard-1", *(("tcp", port, port, "0.0.0.0/0") for port in PORTS))
     wide = group("canary-wide", ("tcp", 22, 22, "80.0.0.0/4"))
 
@@ -90,7 +106,7 @@ def make(client: Callable[[str], Any], image: str) -> None:
         InstanceType="t3.small",
         MinCount=1,
         MaxCount=1,
-        UserData="#!/bin/sh\nexport AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\n",
+        UserData=f"#!/bin/sh\nexport GITHUB_TOKEN={token()}\n",
         NetworkInterfaces=[
             {"DeviceIndex": number, "SubnetId": subnets[0], "Groups": [ports, wide] if number else [used]}
             | ({"AssociatePublicIpAddress": True} if not number else {})
@@ -104,17 +120,23 @@ def make(client: Callable[[str], Any], image: str) -> None:
     )
     zone = ec2.describe_availability_zones()["AvailabilityZones"][0]["ZoneName"]
     ec2.create_volume(AvailabilityZone=zone, Size=1, Encrypted=False, TagSpecifications=tagged("volume"))
-    client("sagemaker").create_notebook_instance(
+    sagemaker = client("sagemaker")
+    script = base64.b64encode(f"export GITHUB_TOKEN={token()}\n".encode()).decode()
+    sagemaker.create_notebook_instance_lifecycle_config(
+        NotebookInstanceLifecycleConfigName="canary", OnStart=[{"Content": script}]
+    )
+    sagemaker.create_notebook_instance(
         NotebookInstanceName="canary",
         InstanceType="ml.t3.medium",
         RoleArn=role,
         DirectInternetAccess="Enabled",
         RootAccess="Enabled",
+        LifecycleConfigName="canary",
         PlatformIdentifier="notebook-al2-v2",
         InstanceMetadataServiceConfiguration={"MinimumInstanceMetadataServiceVersion": "1"},
         Tags=TAGS,
     )
-    client("sagemaker").create_domain(
+    sagemaker.create_domain(
         DomainName="canary",
         AuthMode="IAM",
         AppNetworkAccessType="PublicInternetOnly",

@@ -112,6 +112,16 @@ def wide(statement: dict[str, Any]) -> bool:
     return statement["Effect"] == "Allow" and any(action.endswith("*") for action in actions)
 
 
+def climbs(statement: dict[str, Any]) -> bool:
+    """Whether it allows to change who may do what."""
+    actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+    looks = ("iam:get", "iam:list")
+    return statement["Effect"] == "Allow" and any(
+        action == "*" or (action.lower().startswith("iam:") and not action.lower().startswith(looks))
+        for action in actions
+    )
+
+
 def disks_go(machine: dict[str, Any]) -> bool:
     """Whether its disks end with it."""
     return all(disk["Ebs"]["DeleteOnTermination"] for disk in machine["BlockDeviceMappings"])
@@ -145,6 +155,7 @@ CONTROLS: list[tuple[str, Callable[[Client, str], list[Thing]], Callable[[dict[s
     ("groups open the three ports, and no other", groups, lambda g: ports(g) <= {22, 443, 8888}),
     ("no group lies about without a machine", groups, lambda g: g["GroupId"] in g["used"]),
     ("no role may do a whole service's actions", roles, lambda r: not any(wide(s) for s in r["statements"])),
+    ("no role may change what roles may do", roles, lambda r: not any(climbs(s) for s in r["statements"])),
     ("roles are below our path", roles, lambda r: r["Path"].startswith("/lightsout/")),
     ("notebook instances have no internet of their own", notebooks, lambda n: n["DirectInternetAccess"] == "Disabled"),
     ("notebook instances are in a subnet of yours", notebooks, lambda n: bool(n.get("SubnetId"))),

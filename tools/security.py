@@ -126,7 +126,7 @@ def board(
         elif "FAIL" in theirs.get(check, set()):
             row = ["passes", "", ""]
         else:
-            row = ["passes, unproven", "nothing here makes this check fail", ""]
+            row = ["passes, unproven", TABLE["unproven"].get(check, "Nothing here makes this check fail."), ""]
         turned = "passes" if "FAIL" in verdicts and turned_on.get(check) == {"PASS"} else ""
         rows.append([f"`{check}`", numbers[check], *row, turned])
     return rows, unexplained

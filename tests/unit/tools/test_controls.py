@@ -47,6 +47,8 @@ def test_a_check_that_the_wrong_things_pass_proves_nothing(monkeypatch) -> None:
         finding("blind", "PASS", "ours"),
         finding("blind", "PASS", "wrong"),
         finding("known", "FAIL", "ours"),
+        finding("known", "PASS", "strict"),
+        finding("new", "FAIL", "strict"),
         finding("new", "FAIL", "ours"),
         finding("account", "FAIL", "root"),
     ]
@@ -59,3 +61,4 @@ def test_a_check_that_the_wrong_things_pass_proves_nothing(monkeypatch) -> None:
         "new": "**not by default**",
     }
     assert unexplained == ["new"]
+    assert {row[0].strip("`"): row[-1] for row in rows} == {"good": "", "blind": "", "known": "passes", "new": ""}
