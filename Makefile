@@ -51,7 +51,7 @@ molecule: setup-local  ## Each role's Molecule scenarios, two at a time (one: ma
 	@mkdir -p .lightsout
 	@eval "$$(python -m localcloud podman-env)"; printf '%s\n' $(SCENARIOS) | xargs -P 2 -I @ sh -c ' \
 	  if molecule test --scenario-name @ >.lightsout/molecule-@.log 2>&1; then echo "molecule @: passed"; \
-	  else cat .lightsout/molecule-@.log; echo "molecule @: FAILED"; exit 255; fi'
+	  else cat .lightsout/molecule-@.log; echo "molecule @: FAILED"; exit 1; fi'
 
 .PHONY: bench
 bench: setup-local  ## Measure configure.yml beside a shell script, pyinfra and Mitogen; writes docs/performance.md
