@@ -7,7 +7,8 @@ import pytest
 from tests.helpers.project import Project
 from tools import canary, controls
 
-pytestmark = [pytest.mark.cloud, pytest.mark.timeout(600)]
+# The flow asks the same of what it makes, in every run; here also of what is wrong.
+pytestmark = [pytest.mark.cloud, pytest.mark.long, pytest.mark.timeout(600)]
 
 #: What provision makes; other tests make the rest.
 MADE = (controls.machines, controls.volumes, controls.groups, controls.roles)

@@ -10,7 +10,8 @@ import pytest
 
 from tests.helpers.project import Project
 
-pytestmark = [pytest.mark.cloud, pytest.mark.timeout(900)]
+# test_sagemaker and test_studio tear theirs down in every run; here with the whole teardown, side by side.
+pytestmark = [pytest.mark.cloud, pytest.mark.long, pytest.mark.timeout(900)]
 
 TRUST = {
     "Version": "2012-10-17",

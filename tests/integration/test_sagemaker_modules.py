@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.cloud, pytest.mark.timeout(600)]
+# Each module by itself; the playbooks on them are in test_sagemaker and test_studio, in every run.
+pytestmark = [pytest.mark.cloud, pytest.mark.long, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "lightsout-walk-notebook"
