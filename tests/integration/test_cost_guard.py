@@ -22,8 +22,10 @@ def lab(cloud, tmp_path_factory):
     yield project
     project.run("teardown", teardown_confirm=False, teardown_delete_budget=True)
     assert project.owned() == {}
-    assert [g["Name"] for g in cloud.client("scheduler").list_schedule_groups()["ScheduleGroups"]] == ["default"]
-    assert cloud.client("iam").list_roles(PathPrefix="/lightsout/")["Roles"] == []
+    groups = cloud.client("scheduler").list_schedule_groups(NamePrefix="lightsout-guarded")
+    assert groups["ScheduleGroups"] == []
+    roles = cloud.client("iam").list_roles(PathPrefix="/lightsout/")["Roles"]
+    assert [role["RoleName"] for role in roles if "-guarded-" in role["RoleName"]] == []
     names = [one["BudgetName"] for one in cloud.client("budgets").describe_budgets(AccountId=ACCOUNT)["Budgets"]]
     assert "lightsout-guarded" not in names
 

@@ -87,6 +87,7 @@ def studio(cloud, tmp_path):
 
 
 def test_status_names_it_and_teardown_leaves_nothing_of_it(studio) -> None:
+    before = set(studio.file_systems())
     studio.furnish()
     shown = studio.run("status").output
     for what in ("notebook instance", "Studio app", "Studio space"):
@@ -96,10 +97,10 @@ def test_status_names_it_and_teardown_leaves_nothing_of_it(studio) -> None:
     run = studio.run("teardown", teardown_confirm=False)
     assert "0 resources left" in run.output
     sagemaker = studio.cloud.client("sagemaker")
-    assert sagemaker.list_notebook_instances()["NotebookInstances"] == []
-    assert sagemaker.list_domains()["Domains"] == []
-    assert studio.file_systems() == []
-    assert "Nothing of ours costs anything" in studio.run("status").output
+    assert sagemaker.list_notebook_instances(NameContains=studio.name)["NotebookInstances"] == []
+    assert [one for one in sagemaker.list_domains()["Domains"] if studio.name in one["DomainName"]] == []
+    assert set(studio.file_systems()) <= before
+    assert studio.name not in studio.run("status").output
 
 
 def test_home_directories_that_were_kept_are_not_forgotten(studio) -> None:

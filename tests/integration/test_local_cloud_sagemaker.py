@@ -228,7 +228,9 @@ def test_lifecycle_scripts_that_go_wrong_fail_the_instance_and_say_so(ground):
         assert not [each for each in ground.cloud.containers() if each.endswith(f"-{name}")]
         ground.sm.delete_notebook_instance(NotebookInstanceName=name)
     assert ground.said("/aws/sagemaker/NotebookInstances", "exits/LifecycleConfigOnStart") == ["so long"]
-    until(lambda: len(ground.sm.list_notebook_instances()["NotebookInstances"]) <= 1, "they are deleted")
+    for name in scripts:
+        gone = lambda name=name: not ground.sm.list_notebook_instances(NameContains=name)["NotebookInstances"]  # noqa: E731
+        until(gone, f"{name} is deleted")
 
 
 # -- training jobs ----------------------------------------------------------------------------------------------------

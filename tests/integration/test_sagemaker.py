@@ -78,8 +78,9 @@ def lab(cloud, tmp_path_factory) -> Iterator[Lab]:
     project.run("sagemaker_up", sagemaker_notebook_volume_size=7, sagemaker_notebook_buckets=["some-data"])
     yield project
     project.run("sagemaker_teardown", teardown_confirm=False, teardown_buckets="with_contents")
-    assert project.sagemaker.list_notebook_instances()["NotebookInstances"] == []
-    assert project.sagemaker.list_notebook_instance_lifecycle_configs()["NotebookInstanceLifecycleConfigs"] == []
+    assert project.sagemaker.list_notebook_instances(NameContains="notes")["NotebookInstances"] == []
+    configs = project.sagemaker.list_notebook_instance_lifecycle_configs(NameContains="notes")
+    assert configs["NotebookInstanceLifecycleConfigs"] == []
     assert [b["Name"] for b in cloud.client("s3").list_buckets()["Buckets"] if "notes" in b["Name"]] == []
     roles = cloud.client("iam").list_roles(PathPrefix="/lightsout/")["Roles"]
     assert [role["RoleName"] for role in roles if "-notes-" in role["RoleName"]] == []
