@@ -388,6 +388,7 @@ os.execvpe("podman", command, podman.environment())
 """
 
 
+@pytest.mark.long
 class TestSessionManager:
     """No open port at all. The AWS CLI is played by a program that goes in by the container; the rest is real."""
 

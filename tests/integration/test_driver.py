@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.project import Project
 
-pytestmark = [pytest.mark.cloud, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cloud, pytest.mark.long, pytest.mark.timeout(1800)]
 
 #: What looking at the machine would have found.
 CARD = {

@@ -100,6 +100,7 @@ def test_the_machine_may_use_that_place_only(project: Project) -> None:
     assert not [action for action in reads["Action"] if "Delete" in action]
 
 
+@pytest.mark.long
 def test_a_machine_that_is_to_be_terminated_after_its_job_is_gone_and_the_results_are_not(project: Project) -> None:
     settings = {"training_then": "terminate", "training_then_delay": 1, "training_python": "/usr/bin/python3", **SPOT}
     project.run("train", training_job="last", training_command="echo 43 > results/answer", **settings)

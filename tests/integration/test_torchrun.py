@@ -109,6 +109,7 @@ def test_a_node_that_is_killed_comes_back_and_the_job_goes_on_from_its_checkpoin
     assert "failed (SIGKILL): starting it again" in log(pair, 2, "phoenix")
 
 
+@pytest.mark.long
 def test_without_restarts_the_loss_of_a_node_ends_the_job_with_one_status_that_names_it(pair: Project) -> None:
     train(pair, "mortal", 400)
     eventually(lambda: "step 2" in log(pair, 1, "mortal") and "step 2" in log(pair, 2, "mortal"))
@@ -131,6 +132,7 @@ def test_one_cancel_ends_it_on_every_machine(pair: Project) -> None:
     assert row(pair, "endless").split()[1] == "cancelled"
 
 
+@pytest.mark.long
 def test_a_script_that_fails_on_one_machine_fails_everywhere_with_its_exit_code_and_last_words(pair: Project) -> None:
     settings = {"training_environment": {"STEPS": 400, "BREAKS": 2}, "training_wait": True}
     run = train(pair, "breaks", 400, **settings, expect=2)
