@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients
+from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_PROJECT
 
 
@@ -70,6 +70,27 @@ class Scope:
         """Whether something with these tags is in scope. EC2's own filters know wildcards, this does not."""
         owner = tags.get(TAG_PROJECT)
         return bool(owner) if self.project is None else bool(self.project) and owner == self.project
+
+
+def asked_for_tags(
+    asks: Mapping[str, Callable[[], dict[str, str]]], gone: Callable[[Exception], bool]
+) -> dict[str, dict[str, str]]:
+    """The tags of things whose listing does not show them, asked for all at once.
+
+    Args:
+        asks: by id, what answers with the tags of one.
+        gone: whether an error means that there is no such thing (any more), or none of ours; those are left out.
+
+    Raises:
+        Exception: what a call raised otherwise.
+    """
+    found = {}
+    for ident, answer in at_once(dict(asks)).items():
+        if not isinstance(answer, Exception):
+            found[ident] = answer
+        elif not gone(answer):
+            raise answer
+    return found
 
 
 @dataclass(frozen=True)

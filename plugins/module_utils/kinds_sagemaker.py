@@ -14,42 +14,28 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import at_once, pages
-from ansible_collections.lightsout.aws.plugins.module_utils.kinds import Kind, Resource, Scope
+from ansible_collections.lightsout.aws.plugins.module_utils.kinds import Kind, Resource, Scope, asked_for_tags
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_PROJECT, tags_as_dict, tags_as_list
 from ansible_collections.lightsout.aws.plugins.module_utils.prices import (
     HOURS_PER_MONTH,
     SAGEMAKER_GIB_MONTH,
     SAGEMAKER_HOUR,
 )
-from ansible_collections.lightsout.aws.plugins.module_utils.sentences import error_code, error_message
-
-#: What AWS answers about something that is not there any more.
-_MISSING = ("Could not find", "RecordNotFound", "does not exist", "not found")
+from ansible_collections.lightsout.aws.plugins.module_utils.sagemaker import is_missing
+from ansible_collections.lightsout.aws.plugins.module_utils.sentences import error_code
 
 
 def _machines(kind: str, count: int) -> str:
     return kind if count == 1 else f"{count} x {kind}"
 
 
-def is_missing(error: Exception) -> bool:
-    """True when SageMaker says that there is no such thing; half of its operations say so in words only."""
-    code = error_code(error)
-    return "NotFound" in code or (
-        code == "ValidationException" and any(words in error_message(error) for words in _MISSING)
-    )
-
-
 def tags_of(scope: Scope, arns: list[str]) -> dict[str, dict[str, str]]:
     """The tags of each; without those that are gone by now."""
     client = scope.client("sagemaker")
-    asked = at_once({arn: lambda arn=arn: pages(client, "list_tags", "Tags", ResourceArn=arn) for arn in arns})
-    found = {}
-    for arn, answer in asked.items():
-        if not isinstance(answer, Exception):
-            found[arn] = tags_as_dict(answer)
-        elif not is_missing(answer):
-            raise answer
-    return found
+    return asked_for_tags(
+        {arn: lambda arn=arn: tags_as_dict(pages(client, "list_tags", "Tags", ResourceArn=arn)) for arn in arns},
+        is_missing,
+    )
 
 
 def tagged(

@@ -7,8 +7,8 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from ansible_collections.lightsout.aws.plugins.module_utils.calls import at_once, pages
-from ansible_collections.lightsout.aws.plugins.module_utils.kinds import Kind, Resource, Scope
+from ansible_collections.lightsout.aws.plugins.module_utils.calls import pages
+from ansible_collections.lightsout.aws.plugins.module_utils.kinds import Kind, Resource, Scope, asked_for_tags
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_PROJECT, tags_as_dict
 from ansible_collections.lightsout.aws.plugins.module_utils.prices import (
     EFS_GIB_MONTH,
@@ -65,16 +65,13 @@ def find_log_groups(scope: Scope) -> list[Resource]:
         for group in pages(logs, "describe_log_groups", "logGroups", logGroupNamePrefix=prefix)
     ]
     arns = {group["logGroupName"]: group["arn"].removesuffix(":*") for group in found}
-    asked = at_once(
-        {name: lambda arn=arn: logs.list_tags_for_resource(resourceArn=arn)["tags"] for name, arn in arns.items()}
+    asked = asked_for_tags(
+        {name: lambda arn=arn: logs.list_tags_for_resource(resourceArn=arn)["tags"] for name, arn in arns.items()},
+        lambda error: error_code(error) == "ResourceNotFoundException",
     )
     resources = []
     for group in found:
-        name, tags = group["logGroupName"], asked[group["logGroupName"]]
-        if isinstance(tags, Exception):
-            if error_code(tags) == "ResourceNotFoundException":
-                continue  # deleted between the two questions
-            raise tags
+        name, tags = group["logGroupName"], asked.get(group["logGroupName"], {})
         if scope.covers(tags):
             since = datetime.datetime.fromtimestamp(group["creationTime"] / 1000, datetime.UTC)
             raw = {**group, "since": since}
@@ -90,17 +87,14 @@ def find_buckets(scope: Scope) -> list[Resource]:
         for bucket in pages(s3, "list_buckets", "Buckets", BucketRegion=scope.region)
         if bucket.get("BucketRegion", scope.region) == scope.region
     ]
-    asked = at_once(
-        {one["Name"]: lambda name=one["Name"]: s3.get_bucket_tagging(Bucket=name)["TagSet"] for one in found}
+    names = [one["Name"] for one in found]
+    asked = asked_for_tags(
+        {name: lambda name=name: tags_as_dict(s3.get_bucket_tagging(Bucket=name)["TagSet"]) for name in names},
+        lambda error: error_code(error) in ("NoSuchTagSet", "NoSuchBucket", "AccessDenied"),
     )
     resources = []
     for one in found:
-        name, answer = one["Name"], asked[one["Name"]]
-        if isinstance(answer, Exception):
-            if error_code(answer) in ("NoSuchTagSet", "NoSuchBucket", "AccessDenied"):
-                continue
-            raise answer
-        tags = tags_as_dict(answer)
+        name, tags = one["Name"], asked.get(one["Name"], {})
         if scope.covers(tags):
             resources.append(Resource("bucket", name, name, tags[TAG_PROJECT], scope.region, tags=tags, raw=one))
     return resources

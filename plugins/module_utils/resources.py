@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once, pages
-from ansible_collections.lightsout.aws.plugins.module_utils.kinds import Kind, Resource, Scope
+from ansible_collections.lightsout.aws.plugins.module_utils.kinds import Kind, Resource, Scope, asked_for_tags
 from ansible_collections.lightsout.aws.plugins.module_utils.kinds_sagemaker import SAGEMAKER
 from ansible_collections.lightsout.aws.plugins.module_utils.kinds_storage import STORAGE
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_PROJECT, iam_path, tags_as_dict
@@ -92,17 +92,16 @@ def tagged_in_iam(kind: str, operation: str, items: str, name_key: str, get: str
         # Looked at once more: whoever answers with another region's would lose that one's to our teardown.
         found = [one for one in pages(iam, operation, items, PathPrefix=path) if one["Path"].startswith(path)]
         names = [one[name_key] for one in found]
-        asked = at_once(
-            {name: lambda name=name: getattr(iam, get)(**{name_key: name})[items[:-1]].get("Tags") for name in names}
+        asked = asked_for_tags(
+            {
+                name: lambda name=name: tags_as_dict(getattr(iam, get)(**{name_key: name})[items[:-1]].get("Tags"))
+                for name in names
+            },
+            lambda error: error_code(error) == "NoSuchEntity",
         )
         resources = []
         for one in found:
-            answer = asked[one[name_key]]
-            if isinstance(answer, Exception):
-                if error_code(answer) == "NoSuchEntity":
-                    continue  # deleted between the two questions
-                raise answer
-            tags = tags_as_dict(answer)
+            tags = asked.get(one[name_key], {})
             if scope.covers(tags):
                 name, project = one[name_key], tags[TAG_PROJECT]
                 resources.append(Resource(kind, name, name, project, scope.region, tags=tags, raw=one))
@@ -116,17 +115,17 @@ def find_schedule_groups(scope: Scope) -> list[Resource]:
     client = scope.client("scheduler")
     prefix = "lightsout-" if scope.project is None else f"lightsout-{scope.project}"
     found = pages(client, "list_schedule_groups", "ScheduleGroups", NamePrefix=prefix)
-    asked = at_once(
-        {one["Name"]: lambda one=one: client.list_tags_for_resource(ResourceArn=one["Arn"])["Tags"] for one in found}
+    arns = {one["Name"]: one["Arn"] for one in found}
+    asked = asked_for_tags(
+        {
+            name: lambda arn=arn: tags_as_dict(client.list_tags_for_resource(ResourceArn=arn)["Tags"])
+            for name, arn in arns.items()
+        },
+        lambda error: error_code(error) == "ResourceNotFoundException",
     )
     resources = []
     for one in found:
-        name, answer = one["Name"], asked[one["Name"]]
-        if isinstance(answer, Exception):
-            if error_code(answer) == "ResourceNotFoundException":
-                continue  # deleted between the two questions
-            raise answer
-        tags = tags_as_dict(answer)
+        name, tags = one["Name"], asked.get(one["Name"], {})
         if scope.covers(tags):
             state = one.get("State", "")
             resources.append(

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import at_once
-from ansible_collections.lightsout.aws.plugins.module_utils.kinds_sagemaker import is_missing
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_PROJECT, project_problem
 from ansible_collections.lightsout.aws.plugins.module_utils.resources import KINDS, Resource, Scope, find_all
+from ansible_collections.lightsout.aws.plugins.module_utils.sagemaker import is_missing
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import error_code, error_message, explain
 
 #: Something else still holds on to it, or a throttle: it is tried again when AWS has caught up.
@@ -58,7 +58,9 @@ def unlisted(failed: dict[str, Exception]) -> dict[str, str]:
 
 def is_gone(error: Exception) -> bool:
     """True when AWS says that there is no such thing any more."""
-    return is_missing(error) or error_code(error) in ("NoSuchEntity", "NoSuchBucket", "InvalidPlacementGroup.Unknown")
+    code = error_code(error)
+    named = ("NoSuchEntity", "NoSuchBucket", "InvalidPlacementGroup.Unknown")
+    return "NotFound" in code or code in named or is_missing(error)
 
 
 def may_pass(error: Exception) -> bool:
