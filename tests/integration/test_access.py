@@ -433,3 +433,15 @@ class TestSessionManager:
             words, cwd=ROOT, env={**os.environ, **hatch.cloud.env}, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0 and machine_name in done.stdout, done.stdout + done.stderr
+
+
+def test_a_password_can_be_made_before_there_is_a_machine_or_a_folder_of_keys(cloud, tmp_path) -> None:
+    early = Project(cloud, "early", tmp_path)
+    file = tmp_path / "password"
+    run = early.run("password", access_password="generate", access_password_file=str(file))
+    assert "No machine of project early runs: playbooks/configure.yml will give it" in run.output
+    assert len(file.read_text().strip()) == 24 and file.read_text().strip() not in run.output
+    assert early.keys.stat().st_mode & 0o777 == 0o700
+    assert (early.keys / "early.jupyter").read_text().startswith("argon2:")
+    check = early.run("password", "--check", access_password="generate", lightsout_key_directory=str(tmp_path / "none"))
+    assert not (tmp_path / "none").exists() and check.returncode == 0
