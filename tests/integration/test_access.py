@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import stat
 import subprocess
@@ -56,7 +57,16 @@ class Door(Project):
         given = {"lightsout_project": self.name, "lightsout_key_directory": str(self.keys), **variables}
         words = ["ansible-playbook", f"playbooks/{verb}.yml", "-e", f"@{self.cloud.settings}", "-e", json.dumps(given)]
         env = {**os.environ, **self.cloud.env, "LIGHTSOUT_JUPYTER_PASSWORD": "", "ANSIBLE_NOCOLOR": "1"}
+        env["PATH"] = f"{self.wide_ps()}:{env['PATH']}"
         return converse(words, answers, env, str(ROOT))
+
+    def wide_ps(self) -> Path:
+        """A folder with ps as it is where processes' numbers may have seven digits: blanks before those that have fewer."""
+        program = self.folder / "wide/ps"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\nprintf "  "\nexec {shutil.which("ps")} "$@"\n')
+        program.chmod(0o755)
+        return program.parent
 
     def jupyter(self) -> JupyterClient:
         """Jupyter through the tunnel that is open, and its certificate as the machine has it."""
