@@ -61,7 +61,7 @@ class Door(Project):
         return converse(words, answers, env, str(ROOT))
 
     def wide_ps(self) -> Path:
-        """A folder with ps as it is where processes' numbers may have seven digits: blanks before those that have fewer."""
+        """A folder with ps as it is where processes' numbers may have seven digits: it puts blanks before them."""
         program = self.folder / "wide/ps"
         program.parent.mkdir(exist_ok=True)
         program.write_text(f'#!/bin/sh\nprintf "  "\nexec {shutil.which("ps")} "$@"\n')
