@@ -269,13 +269,20 @@ class Thing:
         """Why it failed."""
         return (self.raw or {}).get("FailureReason") or "SageMaker gives no reason"
 
-    def delete(self, **more: Any) -> None:
-        """Ask for its deletion, when it can be asked for."""
+    def delete(self, **more: Any) -> bool:
+        """Ask for its deletion, when it can be asked for; False when there is nothing left to ask for."""
         self.look()
         if self.raw and self.status not in (*SETTLED, "Deleting"):
             self.wait(*SETTLED, None)
-        if self.raw and self.status != "Deleting":
+        if not self.raw or self.status == "Deleting":
+            return False
+        try:
             self.kind.call(self.client, "delete")(**self.key, **more)
+        except Exception as error:
+            if not sagemaker.is_missing(error):  # somebody else was first
+                raise
+            return False
+        return True
 
     def wait_gone(self) -> None:
         """Wait for the end of its deletion.
@@ -350,7 +357,9 @@ class Keeper(Thing):
             LightsoutError: several have it.
         """
         name = self.params["name"]
-        found = [one["DomainId"] for one in DOMAIN.each(self.client) if one.get("DomainName") == name]
+        named = [one for one in DOMAIN.each(self.client) if one.get("DomainName") == name]
+        # One that is on its way out does not count beside another.
+        found = [one["DomainId"] for one in named if one["Status"] != "Deleting" or len(named) == 1]
         if len(found) > 1:
             raise LightsoutError(
                 f"There are {len(found)} domains named {name}: {', '.join(sorted(found))}. Rename one."
@@ -430,8 +439,8 @@ class Keeper(Thing):
         if found and not self.params["force"]:
             things = ", ".join(kind.title(key) for kind, key in found)
             raise LightsoutError(
-                f"The {self.what} has {len(found)} things in it, and nothing was deleted: {things}. Delete them first, "
-                "or give force: true, which deletes them, with the files on the spaces' volumes."
+                f"The {self.what} is not empty, and nothing was deleted: {things}. Delete that first, "
+                "or give force: true, which deletes it, with the files on the spaces' volumes."
             )
         self.changes[self.kind.word] = "delete"
         if found:
@@ -439,7 +448,8 @@ class Keeper(Thing):
         if self.check:
             return
         empty(self.client, found, self.timeout)
-        self.delete(**self.delete_with)
+        if not self.delete(**self.delete_with):
+            del self.changes[self.kind.word]  # somebody else was first
         if self.params["wait"]:
             self.wait_gone()
         else:
@@ -452,6 +462,8 @@ class Keeper(Thing):
         Raises:
             LightsoutError: something needed is missing, or it failed.
         """
+        if self.kind is DOMAIN:
+            self.key = {}  # the ID of one that is gone is not the new one's
         missing = [
             f"There is no {self.what} yet. {option} is missing: a new one needs it."
             for option in self.needed

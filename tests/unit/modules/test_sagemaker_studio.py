@@ -34,10 +34,12 @@ def tags(aws: Stubs, has: dict[str, str] = TAGS) -> None:
 
 
 def app(aws: Stubs, words: str, spec: str = "ml.t3.medium") -> None:
-    """Expect calls: a state is a Describe that says so, ``none`` one that finds nothing."""
+    """Expect calls: a state is a Describe that says so, ``none`` one that finds nothing, ``vanished`` a late Delete."""
     for word in words.split():
         if word == "none":
             aws.refuse("describe_app", "ResourceNotFound", "App [default] does not exist.")
+        elif word == "vanished":
+            aws.refuse("delete_app", "ResourceNotFound", "App [default] does not exist.")
         elif word == "tags":
             tags(aws)
         elif word in ("create", "delete"):
@@ -63,6 +65,7 @@ def app(aws: Stubs, words: str, spec: str = "ml.t3.medium") -> None:
         ("absent", "InService tags InService delete Deleting Deleted", True),
         ("absent", "Pending tags Pending Pending InService delete Deleting none", True),
         ("absent", "Failed tags Failed delete Deleted", True),
+        ("absent", "InService tags InService vanished none", False),
     ],
 )
 def test_an_app_from_each_state_to_each(aws, run, state: str, words: str, changed: bool) -> None:
@@ -197,8 +200,19 @@ def test_a_domain_with_something_in_it_stays(aws, run) -> None:
     contents(aws, full=True)
     msg = run(sagemaker_domain, name="lab", state="absent", tags=TAGS)["msg"]
     assert (
-        "3 things" in msg and "Studio app JupyterLab default of lab, Studio space lab, Studio user profile ada" in msg
+        "is not empty" in msg
+        and "Studio app JupyterLab default of lab, Studio space lab, Studio user profile ada" in msg
     )
+
+
+def test_one_that_is_being_deleted_does_not_count_beside_its_successor(aws, run) -> None:
+    both = [("d-old", "Deleting"), (DOMAIN, "InService")]
+    aws.answer(
+        "list_domains", {"Domains": [{"DomainId": i, "DomainName": "lab", "Status": status} for i, status in both]}
+    )
+    domain(aws)
+    tags(aws)
+    assert run(sagemaker_domain, name="lab", check=True, tags=TAGS)["domain"]["id"] == DOMAIN
 
 
 @pytest.mark.parametrize("retain", [True, False])
