@@ -191,7 +191,7 @@ def _foreground(options: argparse.Namespace) -> int:
                 "lightsout_checkip_url": f"{settings.endpoint}/lightsout/checkip",
                 "cost_guard_monthly_limit": "50",
                 "cost_guard_email": "you@example.org",
-                "preflight_price_cache": str(options.state_dir / "prices.json"),
+                "lightsout_price_cache": str(options.state_dir / "prices.json"),
                 "training_sync_endpoint": f"http://{network.gateway}:{settings.port}",
                 "sagemaker_training_tls_only": False,
                 "anaconda_installer_url": f"{base}/files/{installer.name}",

@@ -92,14 +92,15 @@ def get_products(asked: dict[str, Any]) -> dict[str, Any]:
     Raises:
         Refused: no such service, or a page that there is not.
     """
-    if asked.get("ServiceCode") != "AmazonEC2":
+    if asked.get("ServiceCode") not in SERVICES:
         raise Refused("NotFoundException", f"Service {asked.get('ServiceCode')} is not in the local cloud's price list")
     size = asked.get("MaxResults", PAGE)
     if not 1 <= size <= PAGE:
         raise Refused("InvalidParameterException", f"MaxResults must be 1 to {PAGE}")
     wanted = asked.get("Filters") or []
     region = next((one["Value"] for one in wanted if one["Field"] == "regionCode"), prices.REGION)
-    found = [product for product in products(region) if all(matches(product, one) for one in wanted)]
+    whole = SERVICES[asked["ServiceCode"]](region)
+    found = [product for product in whole if all(matches(product, one) for one in wanted)]
     start = int(asked.get("NextToken") or 0)
     if start > len(found):
         raise Refused("InvalidNextTokenException", "Invalid next token")
@@ -137,13 +138,34 @@ def products(region: str) -> Iterator[dict[str, Any]]:
     yield product("Storage", disk, prices.GP3_GIB_MONTH, "GB-Mo")
 
 
+def sagemaker_products(region: str) -> Iterator[dict[str, Any]]:
+    """SageMaker's machines, each at one price for every use; like AWS's list, without their type in an attribute."""
+    uses = {"Notebook": "Notebk:", "Training": "Train:", "Studio-JupyterLab": "Studio:JupyterLab-"}
+    for name, price in prices.SAGEMAKER_HOUR.items():
+        for component, usage in {**uses, "studio-codeeditor": "Studio:CodeEditor-"}.items():
+            attributes = {
+                "servicecode": "AmazonSageMaker",
+                "regionCode": region,
+                "component": component,
+                "usagetype": f"USE1-{usage}{name}",
+            }
+            yield product("ML Instance", attributes, price, "Hrs")
+
+
+#: What is in the list, by service.
+SERVICES: dict[str, Callable[[str], Iterator[dict[str, Any]]]] = {
+    "AmazonEC2": products,
+    "AmazonSageMaker": sagemaker_products,
+}
+
+
 def product(family: str, attributes: dict[str, str], price: float, unit: str) -> dict[str, Any]:
     """One product of the list."""
     sku = hashlib.sha256(json.dumps(attributes, sort_keys=True).encode()).hexdigest()[:16].upper()
     term, rate = f"{sku}.JRTCKXETXF", f"{sku}.JRTCKXETXF.6YS6EN2CT7"  # AWS's codes for "on demand" and "per unit"
     return {
         "product": {"productFamily": family, "attributes": attributes, "sku": sku},
-        "serviceCode": "AmazonEC2",
+        "serviceCode": attributes["servicecode"],
         "terms": {
             "OnDemand": {
                 term: {

@@ -31,6 +31,15 @@ _MACHINE = {
 }
 _DISK = {"productFamily": "Storage", "volumeApiName": "gp3"}
 
+#: How SageMaker's usage types begin, after the region's letters, by use; then comes the machine's type. Not all of its
+#: products tell their type in an attribute of its own.
+_SAGEMAKER_USAGE = {
+    "notebook": "Notebk:",
+    "training": "Train:",
+    "JupyterLab": "Studio:JupyterLab-",
+    "CodeEditor": "Studio:CodeEditor-",
+}
+
 
 def endpoint_region(region: str) -> str:
     """Which of the API's regions is nearest to ours."""
@@ -39,14 +48,23 @@ def endpoint_region(region: str) -> str:
     return "eu-central-1" if region.startswith(("eu-", "me-", "af-", "il-")) else "us-east-1"
 
 
-def products(client, filters: dict[str, str]) -> Iterator[tuple[dict[str, str], float]]:
-    """Attributes and price of all of EC2's products that match, page by page.
+def products(
+    client, filters: dict[str, str], service: str = "AmazonEC2", usage: str = ""
+) -> Iterator[tuple[dict[str, str], float]]:
+    """Attributes and price of all of a service's products that match, page by page.
+
+    Args:
+        filters: attributes that must be so.
+        service: its code.
+        usage: a part of the usage type.
 
     Raises:
         ClientError: AWS refuses.
     """
     wanted = [{"Type": "TERM_MATCH", "Field": key, "Value": value} for key, value in filters.items()]
-    request: dict[str, Any] = {"ServiceCode": "AmazonEC2", "Filters": wanted, "FormatVersion": "aws_v1"}
+    if usage:
+        wanted.append({"Type": "CONTAINS", "Field": "usagetype", "Value": usage})
+    request: dict[str, Any] = {"ServiceCode": service, "Filters": wanted, "FormatVersion": "aws_v1"}
     while True:
         answer = client.get_products(**request)
         for text in answer["PriceList"]:
@@ -88,8 +106,8 @@ class PriceList:
 
     def known(self) -> prices.Prices:
         """What is known without asking: what was remembered, or our table."""
-        kept = self._load().get(self.key)
-        if not kept:
+        kept = self._mine()
+        if "on_demand" not in kept:
             return prices.TABLE
         return prices.Prices(self.region, kept["as_of"], True, kept["on_demand"], kept["gp3"], kept.get("whole", False))
 
@@ -114,6 +132,36 @@ class PriceList:
         answers = at_once({"types": lambda: self._types({}), "disk": self._disk})
         return self._merge(known, answers["types"], answers["disk"], whole=True)
 
+    def known_sagemaker(self, instance_type: str, use: str) -> prices.MachinePrice:
+        """What is known without asking of a machine of SageMaker's; see ``of_sagemaker``."""
+        kept = self._mine().get("sagemaker", {}).get(_SAGEMAKER_USAGE[use] + instance_type)
+        if kept:
+            return prices.MachinePrice(kept["hour"], self.region, kept["as_of"], True)
+        return prices.sagemaker(instance_type)
+
+    def of_sagemaker(self, instance_type: str, use: str) -> prices.MachinePrice:
+        """The price of a machine of SageMaker's, asked for unless it is fresh; the next best where AWS does not answer.
+
+        Args:
+            instance_type: for example ``ml.t3.medium``.
+            use: a key of ``_SAGEMAKER_USAGE``; each has a price of its own.
+        """
+        known, usage = self.known_sagemaker(instance_type, use), _SAGEMAKER_USAGE[use] + instance_type
+        if known.listed and self._is_fresh(known.as_of):
+            return known
+        try:
+            found = list(products(self.client, {"regionCode": self.region}, "AmazonSageMaker", usage))
+        except Exception:  # nobody may ask, or nobody answers: nothing depends on it
+            return known
+        # A type's name may be the beginning of another's.
+        exact = [price for attributes, price in found if attributes.get("usagetype", "").endswith(usage)]
+        if not exact:
+            return known
+        mine = self._mine()
+        entry = {"hour": exact[0], "as_of": self.today.isoformat()}
+        self._save({**mine, "sagemaker": {**mine.get("sagemaker", {}), usage: entry}})
+        return prices.MachinePrice(exact[0], self.region, entry["as_of"], True)
+
     def _types(self, more: dict[str, str]) -> dict[str, float]:
         found = products(self.client, {"regionCode": self.region, **_MACHINE, **more})
         return {attributes["instanceType"]: price for attributes, price in found}
@@ -122,9 +170,10 @@ class PriceList:
         return next((price for _, price in products(self.client, {"regionCode": self.region, **_DISK})), None)
 
     def _fresh(self, known: prices.Prices) -> bool:
-        if not known.listed:
-            return False
-        return (self.today - datetime.date.fromisoformat(known.as_of)).days < FRESH_DAYS
+        return known.listed and self._is_fresh(known.as_of)
+
+    def _is_fresh(self, as_of: str) -> bool:
+        return (self.today - datetime.date.fromisoformat(as_of)).days < FRESH_DAYS
 
     def _merge(self, known: prices.Prices, types: Any, disk: Any, whole: bool) -> prices.Prices:
         """Take over what was answered. A price list without prices, or one that fails, changes nothing."""
@@ -140,7 +189,8 @@ class PriceList:
             gp3_gib_month=disk,
             whole=whole or (fresh and known.whole),
         )
-        self._save(found)
+        mine = {"as_of": found.as_of, "on_demand": found.on_demand, "gp3": disk, "whole": found.whole}
+        self._save({**self._mine(), **mine})
         return found
 
     def _load(self) -> dict[str, Any]:
@@ -152,18 +202,16 @@ class PriceList:
             return {}
         return content if isinstance(content, dict) else {}
 
-    def _save(self, found: prices.Prices) -> None:
-        """Remember; where that cannot be, they are asked for again."""
+    def _mine(self) -> dict[str, Any]:
+        """What is remembered of the region."""
+        mine = self._load().get(self.key)
+        return mine if isinstance(mine, dict) else {}
+
+    def _save(self, mine: dict[str, Any]) -> None:
+        """Remember the region's; where that cannot be, they are asked for again."""
         if self.file is None:
             return
-        content = self._load() | {
-            self.key: {
-                "as_of": found.as_of,
-                "on_demand": found.on_demand,
-                "gp3": found.gp3_gib_month,
-                "whole": found.whole,
-            }
-        }
+        content = self._load() | {self.key: mine}
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self.file.parent, delete=False) as new:

@@ -249,12 +249,35 @@ def estimate(
     )
 
 
-def notebook(instance_type: str, volume_gib: int) -> dict[str, float | str | None]:
-    """What a SageMaker notebook instance costs, in USD, with date and region: ``hour`` is None for a type that is not
-    in the table."""
-    disk, compute = volume_gib * SAGEMAKER_GIB_MONTH, SAGEMAKER_HOUR.get(instance_type)
-    hour = None if compute is None else round(compute + disk / HOURS_PER_MONTH, 4)
-    return {"hour": hour, "stopped_month": round(disk, 2), "as_of": AS_OF, "region": REGION}
+@dataclass(frozen=True)
+class MachinePrice:
+    """What one of SageMaker's machines costs.
+
+    Attributes:
+        hour: USD; None for a type whose price is not known.
+        region, as_of, listed: as in ``Prices``.
+    """
+
+    hour: float | None
+    region: str
+    as_of: str
+    listed: bool
+
+    def as_dict(self, volume_gib: int) -> dict[str, float | str | bool | None]:
+        """The machine together with its volume, under the names that modules return, in USD."""
+        disk = volume_gib * SAGEMAKER_GIB_MONTH
+        return {
+            "hour": None if self.hour is None else round(self.hour + disk / HOURS_PER_MONTH, 4),
+            "stopped_month": round(disk, 2),
+            "as_of": self.as_of,
+            "region": self.region,
+            "listed": self.listed,
+        }
+
+
+def sagemaker(instance_type: str) -> MachinePrice:
+    """The price of one of SageMaker's machines by our table."""
+    return MachinePrice(SAGEMAKER_HOUR.get(instance_type), REGION, AS_OF, False)
 
 
 def hourly(instance_type: str) -> str:

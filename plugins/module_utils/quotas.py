@@ -27,12 +27,14 @@ def quota_of(instance_type: str, spot: bool) -> tuple[str, str] | None:
     return None
 
 
-#: What SageMaker's quotas are called after the type: they count machines, by use, and not vCPUs.
+#: How SageMaker's quotas are called, by use: they count machines, and not vCPUs.
 SAGEMAKER_USES = {
-    "notebook": "notebook instance usage",
-    "training": "training job usage",
-    "spot_training": "spot training job usage",
-    "endpoint": "endpoint usage",
+    "notebook": "{type} for notebook instance usage",
+    "training": "{type} for training job usage",
+    "spot_training": "{type} for spot training job usage",
+    "endpoint": "{type} for endpoint usage",
+    "JupyterLab": "Studio JupyterLab Apps running on {type} instance",
+    "CodeEditor": "Studio CodeEditor Apps running on {type} instance",
 }
 
 
@@ -49,24 +51,23 @@ def sagemaker_quota(client: Any, instance_type: str, use: str) -> dict[str, Any]
     Returns:
         its name, code and value; empty when nobody may ask or there is none, since nothing depends on the answer.
     """
-    name = f"{instance_type} for {SAGEMAKER_USES[use]}"
+    name = SAGEMAKER_USES[use].format(type=instance_type)
     try:
         for page in client.get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker"):
             for quota in page["Quotas"]:
-                if quota["QuotaName"] == name:
+                if quota["QuotaName"].removesuffix("s") == name:  # AWS writes "instances" and "instance"
                     return {"name": name, "code": quota["QuotaCode"], "machines": int(quota["Value"])}
     except Exception:
         return {}
     return {}
 
 
-def sagemaker_quota_problem(quota: dict[str, Any], variable: str, region: str) -> str | None:
+def sagemaker_quota_problem(quota: dict[str, Any], variable: str, value: str, region: str) -> str | None:
     """What to do when the account may have none of a type; new accounts may not have one GPU machine."""
     if quota.get("machines", 1) >= 1:
         return None
-    value, use = quota["name"].split(" for ", 1)
     return (
-        f"{variable} is '{value}', but this account may have 0 of them for {use} in {region}: ask for more with "
+        f"{variable} is '{value}', but this account may have 0 ({quota['name']}) in {region}: ask for more with "
         "`aws service-quotas request-service-quota-increase --service-code sagemaker "
         f"--quota-code {quota['code']} --desired-value 1`, or choose another type."
     )

@@ -24,6 +24,8 @@ from ansible_collections.lightsout.aws.plugins.module_utils.sentences import did
 
 #: GiB of a notebook instance's volume.
 SMALLEST_VOLUME, LARGEST_VOLUME = 5, 16384
+#: Minutes without use after which Studio ends an app.
+LEAST_IDLE, LONGEST_IDLE = 60, 525600
 #: Characters of base64 that a lifecycle script may have.
 LONGEST_SCRIPT = 16384
 MOST_SECURITY_GROUPS, MOST_REPOSITORIES = 5, 4
@@ -41,7 +43,8 @@ def known_types(shape: str) -> list[str]:
     """The instance types that this botocore knows.
 
     Args:
-        shape: ``InstanceType`` for notebook instances, ``TrainingInstanceType`` for training jobs.
+        shape: ``InstanceType`` for notebook instances, ``AppInstanceType`` for Studio, ``TrainingInstanceType`` for
+            training jobs.
     """
     return create_loader().load_service_model("sagemaker", "service-2")["shapes"][shape]["enum"]
 
@@ -123,6 +126,22 @@ def notebook_problems(notebook: dict[str, Any]) -> list[str]:
                 f"{LONGEST_SCRIPT}. Let it run a script that is in a repository or bucket."
             )
     return problems
+
+
+def studio_problems(wanted: dict[str, Any]) -> list[str]:
+    """What is wrong with the settings of an app of Studio by themselves."""
+    role, minutes = "sagemaker_studio", wanted["idle_timeout"]
+    problems = type_problems(f"{role}_instance_type", wanted["instance_type"], "AppInstanceType")
+    if not SMALLEST_VOLUME <= wanted["volume_size"] <= LARGEST_VOLUME:
+        problems.append(
+            f"{role}_volume_size is {wanted['volume_size']}: a space's volume has {SMALLEST_VOLUME} to "
+            f"{LARGEST_VOLUME} GiB."
+        )
+    if minutes and not LEAST_IDLE <= minutes <= LONGEST_IDLE:
+        problems.append(
+            f"{role}_idle_timeout is {minutes}: SageMaker takes {LEAST_IDLE} to {LONGEST_IDLE} minutes, or 0 for never."
+        )
+    return problems + bucket_problems(f"{role}_buckets", wanted["buckets"])
 
 
 def idle_problems(role: str, idle: str, hard: str) -> list[str]:

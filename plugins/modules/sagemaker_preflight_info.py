@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: sagemaker_preflight_info
 version_added: 0.2.0
-short_description: Check all settings of a notebook instance or training job at once and tell what it costs
+short_description: Check all settings of a notebook instance, Studio app or training job at once and tell what it costs
 description:
   - Validates every setting by itself and reports all problems together, one line each, before anything is asked.
   - Then asks AWS whether there is such a thing already, and whether somebody watches over the money. A budget is only
@@ -22,7 +22,7 @@ options:
     required: true
   lease:
     description:
-      - How long a notebook instance may run from its start, a number and one of V(s), V(m), V(h) and V(d).
+      - How long a notebook instance or app of Studio may run, a number and one of V(s), V(m), V(h) and V(d).
     type: str
     default: 12h
   renew:
@@ -91,6 +91,22 @@ options:
       bucket: {description: Where source and results are kept. Empty for the project's own., type: str, default: ''}
       subnet_id: {description: Their subnet., type: str, default: ''}
       security_group_ids: {description: Their security groups., type: list, elements: str, default: []}
+  studio:
+    description:
+      - The app of Studio that is wanted, with the settings of the role P(lightsout.aws.sagemaker_studio#role).
+    type: dict
+    suboptions:
+      name: {description: The name of its domain., type: str, required: true}
+      space: {description: The name of its space., type: str, required: true}
+      kind: {description: What runs., type: str, choices: [JupyterLab, CodeEditor], required: true}
+      instance_type: {description: The type of its machine., type: str, required: true}
+      volume_size: {description: The size of the space's volume in GiB., type: int, required: true}
+      idle_timeout: {description: Minutes without use until it is ended; V(0) for never., type: int, required: true}
+      buckets: {description: Which buckets it may use., type: list, elements: str, default: []}
+  price_cache:
+    description:
+      - A file on this computer that remembers AWS's price list, for a week.
+    type: path
 extends_documentation_fragment:
   - lightsout.aws.project
   - amazon.aws.common.modules
@@ -138,7 +154,11 @@ plan:
     caller: {description: The caller's ARN., type: str, returned: always}
     status: {description: The state of what there is; empty where there is nothing., type: str, returned: always}
     tags: {description: Its tags., type: dict, returned: always}
-    expires: {description: When the lease ends, with a new one if it begins., type: str, returned: with O(notebook)}
+    expires:
+      description: When the lease ends, with a new one if it begins.
+      type: str
+      returned: with O(notebook) or O(studio)
+    app: {description: Which app it is, as requests name it., type: dict, returned: with O(studio)}
     bucket: {description: Where source and results are kept., type: str, returned: with O(training)}
     changes:
       description: C(budget) and C(deadline), where they are to be made or changed.
@@ -146,10 +166,12 @@ plan:
       returned: always
       sample: {budget: create, deadline: set}
     prices:
-      description: USD an hour (null when unknown) and for a stopped month, with date and region of the list.
+      description:
+        - USD an hour (null when unknown) and for a stopped month, with date and region of the list, and whether that is
+          AWS's own (C(listed)) or the table that we ship.
       type: dict
       returned: always
-      sample: {hour: 0.0538, stopped_month: 2.8, as_of: '2026-03-01', region: us-east-1}
+      sample: {hour: 0.0538, stopped_month: 2.8, as_of: "2026-03-01", region: us-east-1, listed: false}
     quota:
       description: How many of its type the account may have, where there is none yet; empty when AWS does not tell.
       type: dict
@@ -163,199 +185,10 @@ problems:
   elements: str
 """
 
-import datetime
-from typing import Any
-
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.lightsout.aws.plugins.module_utils import (
-    budgets,
-    checks,
-    prices,
-    quotas,
-    sagemaker,
-    sagemaker_checks,
-    schedules,
-)
-from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once
-from ansible_collections.lightsout.aws.plugins.module_utils.naming import TAG_EXPIRES, expires_at, span_of
+from ansible_collections.lightsout.aws.plugins.module_utils.sagemaker_plans import PLANS
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain, numbered
-
-LONGEST_BUCKET = 63
-
-#: States in which a notebook instance has run until now: its lease goes on.
-RUNNING = ("InService", "Pending", "Updating", "PendingMaintenance", "InMaintenance")
-
-
-class Preflight:
-    """One look at the settings and at AWS.
-
-    Args:
-        module: the AnsibleAWSModule with our options.
-    """
-
-    def __init__(self, module) -> None:
-        self.params, self.region = module.params, module.region or ""
-        self.project: str = module.params["project"]
-        self.group = f"lightsout-{self.project}"
-        self.notebook: dict[str, Any] = module.params["notebook"] or {}
-        self.training: dict[str, Any] = module.params["training"] or {}
-        self.budget: dict[str, Any] | None = module.params["budget"]
-        self.client = Clients(module)
-        self.problems: list[str] = []
-        self.plan: dict[str, Any] = {"changes": {}, "status": "", "tags": {}, "quota": {}}
-
-    def check_alone(self) -> None:
-        """The settings by themselves."""
-        self.problems += checks.region_problems(self.region, None)
-        self.problems += checks.project_problems(self.project, self.params["owner"], self.params["lease"])
-        if self.notebook:
-            self.problems += sagemaker_checks.notebook_problems(self.notebook)
-        if self.training:
-            self.problems += sagemaker_checks.training_problems(self.training)
-        if self.budget:
-            self.problems += checks.budget_problems(self.budget)
-            if self.budget["limit"] is not None and checks.is_amount(self.budget["limit"]):
-                self.budget["limit"] = float(self.budget["limit"])
-
-    def ask(self, **calls: Any) -> dict[str, Any]:
-        """Every question at once; the first error ends it.
-
-        Raises:
-            Exception: what a call raised.
-        """
-        answers = at_once(calls)
-        for answer in answers.values():
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
-
-    def look(self) -> None:
-        """What there is: two rounds, since tags and budget depend on the first."""
-        self.client("sagemaker")  # the largest model loads once, before the threads want it
-        calls = {"caller": lambda: self.client("sts").get_caller_identity(), "raw": self.describe}
-        if self.notebook:
-            calls["deadline"] = self.find_deadline
-        answers = self.ask(**calls)
-        caller, raw = answers["caller"], answers["raw"]
-        self.plan |= {"account": caller["Account"], "caller": caller["Arn"], "partition": caller["Arn"].split(":")[1]}
-        if raw:
-            self.plan["status"] = raw.get("NotebookInstanceStatus") or raw["TrainingJobStatus"]
-            arn = raw.get("NotebookInstanceArn") or raw["TrainingJobArn"]
-            self.plan["tags"] = sagemaker.read_tags(self.client("sagemaker"), arn)
-        else:
-            self.read_quota(self.find_quota())
-            if self.budget and self.budget["limit"] != 0:
-                self.read_budget()
-        if self.notebook:
-            self.read_lease(answers["deadline"])
-        else:
-            self.read_training()
-
-    def describe(self) -> dict[str, Any] | None:
-        """The notebook instance or training job as SageMaker describes it."""
-        client = self.client("sagemaker")
-        if self.training:
-            return sagemaker.describe(client.describe_training_job, TrainingJobName=self.training["name"])
-        return sagemaker.describe(client.describe_notebook_instance, NotebookInstanceName=self.notebook["name"])
-
-    def find_quota(self) -> dict[str, Any]:
-        """How many instances of its type the account may have."""
-        client = self.client("service-quotas", attempts=1, read_timeout=5)
-        if self.notebook:
-            return quotas.sagemaker_quota(client, self.notebook["instance_type"], "notebook")
-        use = "spot_training" if self.training["spot"] else "training"
-        return quotas.sagemaker_quota(client, self.training["instance_type"], use)
-
-    def read_quota(self, quota: dict[str, Any]) -> None:
-        """Whether the account may have one at all."""
-        self.plan["quota"] = quota
-        variable = f"sagemaker_{'notebook' if self.notebook else 'training'}_instance_type"
-        problem = quotas.sagemaker_quota_problem(quota, variable, self.region)
-        if problem:
-            self.problems.append(problem)
-
-    def find_deadline(self) -> dict[str, Any] | None:
-        """The schedule by which AWS stops it at the end of its lease."""
-        return schedules.find(self.client("scheduler"), self.group, schedules.deadline_name(self.notebook["name"]))
-
-    def read_budget(self) -> None:
-        """Whether somebody will be told before the money is gone."""
-        client = self.client("budgets", budgets.REGION)
-        try:
-            now: Any = budgets.observe(client, self.plan["account"], self.group)
-        except Exception as error:
-            now = error
-        problems, change = checks.budget_against(now, self.budget, self.project)
-        self.problems += problems
-        if change:
-            self.plan["changes"]["budget"] = change
-
-    def read_lease(self, deadline: dict[str, Any] | None) -> None:
-        """When it ends, and whether AWS will stop the instance then."""
-        expires = self.plan["tags"].get(TAG_EXPIRES, "")
-        if self.params["renew"] or not expires or self.plan["status"] not in RUNNING:
-            expires = expires_at(self.params["lease"])
-        self.plan["expires"] = expires
-        now = datetime.datetime.now(datetime.UTC)
-        target = {"NotebookInstanceName": self.notebook["name"]}
-        if not schedules.stops_in_time(deadline, target, expires, now):
-            self.plan["changes"]["deadline"] = "set" if deadline is None else "move"
-
-    def read_training(self) -> None:
-        """Where its files are, and what is missing to start it."""
-        own = f"lightsout-{self.project}-{self.plan['account']}-{self.region}"
-        self.plan["bucket"] = self.training["bucket"] or own
-        if self.plan["status"]:
-            return
-        self.problems += sagemaker_checks.new_training_problems(self.training)
-        if len(self.plan["bucket"]) > LONGEST_BUCKET:
-            self.problems.append(
-                f"sagemaker_training_bucket is empty, and our own would be '{own}', of {len(own)} characters: "
-                f"a bucket's name has {LONGEST_BUCKET}; give one, or the project a shorter name."
-            )
-
-    def tell_training(self) -> None:
-        """The plan for people."""
-        training, count = self.training, self.training["instance_count"]
-        cost = prices.notebook(training["instance_type"], training["volume_size"])
-        hour = None if cost["hour"] is None else cost["hour"] * count
-        longest = span_of(training["max_runtime"]).total_seconds() / 3600
-        price = "price unknown" if hour is None else f"USD {hour:.4g} an hour, at most {hour * longest:.2f} in all"
-        spot = "; spot is cheaper" if training["spot"] else ""
-        machines = training["instance_type"] if count == 1 else f"{count} x {training['instance_type']}"
-        self.plan["prices"] = {"hour": hour, "as_of": cost["as_of"], "region": cost["region"]}
-        self.plan["lines"] = [
-            f"Project  {self.project} in {self.region} (account {self.plan['account']}, {self.plan['caller']})",
-            f"Job      {training['name']} on {machines}: {training['command']}",
-            f"Files    s3://{self.plan['bucket']}/{training['job']}/",
-            f"Lights   it ends with its command, and after {training['max_runtime']} in any case",
-            f"Price    {price}{spot} (list prices for {cost['region']}, {cost['as_of']}, no tax)",
-        ]
-
-    def tell(self) -> None:
-        """The plan for people."""
-        if self.training:
-            self.tell_training()
-            return
-        notebook = self.notebook
-        cost = prices.notebook(notebook["instance_type"], notebook["volume_size"])
-        hour = "price unknown" if cost["hour"] is None else f"USD {cost['hour']:.4g} an hour"
-        idle = f"stopped after {notebook['idle']} without use" if notebook["idle"] else "not stopped when it is idle"
-        way = "straight to the internet" if notebook["direct_internet"] else f"through {notebook['subnet_id']} only"
-        self.plan["prices"] = cost
-        self.plan["lines"] = [
-            f"Project  {self.project} in {self.region} (account {self.plan['account']}, {self.plan['caller']})",
-            f"Notebook {notebook['name']}: {notebook['instance_type']}, {notebook['volume_size']} GiB, "
-            f"{self.plan['status'] or 'to be made'}",
-            f"Network  {way}; in only by a link that AWS signs for you",
-            f"Lights   {idle}; by AWS itself at {self.plan['expires']}, the end of its lease",
-            f"Price    {hour} (list prices for {cost['region']}, {cost['as_of']}, no tax)",
-            f"         stopped, it still costs USD {cost['stopped_month']:.2f} a month for its volume",
-        ]
-        if not self.plan["status"]:
-            may = self.plan["quota"].get("machines")
-            said = "unknown (AWS did not tell)" if may is None else f"{may} notebook instances of this type"
-            self.plan["lines"].append(f"Quota    {said}")
+from ansible_collections.lightsout.aws.plugins.module_utils.studio import APP_KINDS
 
 
 def main() -> None:
@@ -393,6 +226,15 @@ def main() -> None:
         "subnet_id": text,
         "security_group_ids": names,
     }
+    studio = {
+        "name": {"required": True},
+        "space": {"required": True},
+        "kind": {"choices": APP_KINDS, "required": True},
+        "instance_type": {"required": True},
+        "volume_size": {"type": "int", "required": True},
+        "idle_timeout": {"type": "int", "required": True},
+        "buckets": names,
+    }
     module = AnsibleAWSModule(
         argument_spec={
             "project": {"required": True},
@@ -410,12 +252,15 @@ def main() -> None:
             },
             "notebook": {"type": "dict", "options": notebook},
             "training": {"type": "dict", "options": training},
+            "studio": {"type": "dict", "options": studio},
+            "price_cache": {"type": "path"},
         },
-        required_one_of=[("notebook", "training")],
-        mutually_exclusive=[("notebook", "training")],
+        required_one_of=[tuple(PLANS)],
+        mutually_exclusive=[tuple(PLANS)],
         supports_check_mode=True,
     )
-    preflight = Preflight(module)
+    (subject,) = [name for name in PLANS if module.params[name]]
+    preflight = PLANS[subject](module)
     preflight.check_alone()
     if not preflight.problems:
         try:

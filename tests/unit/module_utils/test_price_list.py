@@ -167,3 +167,37 @@ def test_the_local_price_list_refuses_what_aws_refuses() -> None:
         with pytest.raises(price_list.Refused) as refused:
             price_list.get_products(wrong)
         assert refused.value.code == code
+
+
+@pytest.mark.parametrize("use", ["notebook", "training", "JupyterLab", "CodeEditor"])
+def test_a_machine_of_sagemakers_is_asked_for_once_a_week_by_its_use(asked, open_list, use) -> None:
+    found = open_list().of_sagemaker("ml.g5.xlarge", use)
+    assert (found.hour, found.region, found.as_of, found.listed) == (1.408, "eu-central-1", "2026-11-23", True)
+    assert [one["ServiceCode"] for one in asked] == ["AmazonSageMaker"]
+    assert open_list(TODAY + datetime.timedelta(days=6)).of_sagemaker("ml.g5.xlarge", use) == found
+    assert len(asked) == 1
+    assert open_list(TODAY + datetime.timedelta(days=7)).of_sagemaker("ml.g5.xlarge", use).as_of == "2026-11-30"
+
+
+def test_prices_of_ec2_and_sagemaker_are_remembered_side_by_side(asked, open_list) -> None:
+    open_list().of_sagemaker("ml.t3.medium", "notebook")
+    open_list().of("t3.medium")
+    asked.clear()
+    assert open_list().of_sagemaker("ml.t3.medium", "notebook").listed
+    assert open_list().of("t3.medium").on_demand["t3.medium"] == 0.0416
+    assert asked == []
+
+
+def test_a_type_that_begins_like_another_is_not_that_one(asked, open_list) -> None:
+    """What is asked for is a part of the name: ml.t3.large is one of ml.t3.large and what may come after it."""
+    assert open_list().of_sagemaker("ml.t3.l", "notebook") == prices.sagemaker("ml.t3.l")
+    assert prices.sagemaker("ml.t3.l").hour is None
+
+
+def test_without_an_answer_our_table_serves_for_sagemaker_and_says_so(monkeypatch, open_list) -> None:
+    def call(*_: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="https://pricing")
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", call)
+    found = open_list().of_sagemaker("ml.t3.medium", "notebook")
+    assert (found.hour, found.region, found.as_of, found.listed) == (0.05, "us-east-1", prices.AS_OF, False)

@@ -65,3 +65,12 @@ def test_a_quota_that_nobody_may_read_is_no_problem(aws, run) -> None:
     aws.refuse("ListServiceQuotas", "AccessDeniedException")
     result = run(sagemaker_preflight_info, project="lab", owner="ada", notebook=NOTEBOOK)
     assert not result["failed"] and "Quota    unknown (AWS did not tell)" in result["plan"]["lines"]
+
+
+@pytest.mark.parametrize("ending", ["instance", "instances"])
+@pytest.mark.parametrize("kind", ["JupyterLab", "CodeEditor"])
+def test_studios_quotas_have_names_of_their_own(aws, kind, ending) -> None:
+    quota = {"QuotaName": f"Studio {kind} Apps running on ml.g5.xlarge {ending}", "QuotaCode": "L-1", "Value": 3.0}
+    aws.on("ListServiceQuotas", lambda _request, _go_on: {"Quotas": [quota]}, times=9)
+    assert sagemaker_quota(aws.client("service-quotas"), "ml.g5.xlarge", kind)["machines"] == 3
+    assert sagemaker_quota(aws.client("service-quotas"), "ml.g5.2xlarge", kind) == {}
