@@ -82,7 +82,7 @@ def shipped(name: str) -> dict[str, Any]:
 
 def policy_of(playbook: str) -> str:
     """The name of the policy that a playbook needs."""
-    return "machines" if playbook in TABLE["machines"] else playbook
+    return "machines" if playbook in TABLE["machines"] else TABLE["same"].get(playbook, playbook)
 
 
 def narrowed(document: dict[str, Any], project: str, account: str, boundary: str) -> dict[str, Any]:
@@ -99,8 +99,8 @@ def narrowed(document: dict[str, Any], project: str, account: str, boundary: str
 
 
 def key_of(playbook: str) -> str:
-    """The access key that tells a playbook's calls from the others'."""
-    return "IAM" + playbook.upper().replace("_", "")
+    """The access key that tells a playbook's calls from those of playbooks with another policy."""
+    return "IAM" + policy_of(playbook).upper().replace("_", "")
 
 
 def record() -> dict[str, set[str]]:
@@ -117,7 +117,7 @@ def record() -> dict[str, set[str]]:
             variables = {
                 "lightsout_project": "iam",
                 "lightsout_key_directory": str(STATE / "keys"),
-                "preflight_price_cache": str(STATE / f"prices-{run['playbook']}.json"),
+                "lightsout_price_cache": str(STATE / f"prices-{run['playbook']}.json"),
                 **run.get("with", {}),
             }
             book = f"playbooks/{run['playbook']}.yml"
@@ -132,7 +132,7 @@ def record() -> dict[str, set[str]]:
             seen = json.load(answer)
     finally:
         subprocess.run([*cloud, "stop", *state], cwd=ROOT, check=False)
-    recorded = {run["playbook"]: set(seen[key_of(run["playbook"])]) for run in TABLE["runs"]}
+    recorded = {policy_of(run["playbook"]): set(seen[key_of(run["playbook"])]) for run in TABLE["runs"]}
     for name, actions in TABLE["also"].items():
         recorded[name] |= set(actions)
     recorded["machines"] = {"ec2:DescribeInstances"}

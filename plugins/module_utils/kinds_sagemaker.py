@@ -250,12 +250,17 @@ def _whose(app: dict[str, Any]) -> str:
     return app.get("SpaceName") or app.get("UserProfileName") or ""
 
 
-def _delete_app(scope: Scope, resource: Resource) -> None:
+def app_key(app: dict[str, Any]) -> dict[str, str]:
+    """The members of a listed app that say which it is, as requests name it."""
     members = ("DomainId", "SpaceName", "UserProfileName", "AppType", "AppName")
-    place = {key: resource.raw[key] for key in members if resource.raw.get(key)}
-    if "SpaceName" in place:
-        place.pop("UserProfileName", None)  # AWS wants exactly one of the two
-    scope.client("sagemaker").delete_app(**place)
+    key = {member: app[member] for member in members if app.get(member)}
+    if "SpaceName" in key:
+        key.pop("UserProfileName", None)  # AWS wants exactly one of the two
+    return key
+
+
+def _delete_app(scope: Scope, resource: Resource) -> None:
+    scope.client("sagemaker").delete_app(**app_key(resource.raw))
 
 
 def _delete_domain(scope: Scope, resource: Resource) -> None:

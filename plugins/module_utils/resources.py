@@ -349,7 +349,7 @@ KINDS: dict[str, Kind] = {
         "scheduler",
         find_schedule_groups,
         lambda scope, resource: scope.client("scheduler").delete_schedule_group(Name=resource.id),
-        after=("instance", "notebook_instance"),
+        after=("instance", "notebook_instance", "studio_app"),
     ),
     "role": Kind(
         "role",

@@ -11,7 +11,7 @@ version_added: 0.2.0
 short_description: Renew the lease of a project's machines
 description:
   - Sets the tag C(lightsout:expires), the time until which a machine may run, of all machines of a project, running and
-    stopped, and of their disks and other parts that carry it.
+    stopped, and of their disks and other parts that carry it; of its notebook instances and apps of Studio, too.
   - A lease that already ends within a sixtieth of its length (at least a minute) of the time that was asked for is left
     as it is, so that a second run changes nothing.
   - What acts at that time reads the tag when it is told to, see the playbook C(renew.yml).
@@ -27,6 +27,13 @@ options:
         shorter than what was left.
     type: str
     required: true
+  kinds:
+    description:
+      - Which kinds of things are meant.
+    type: list
+    elements: str
+    choices: [instance, notebook_instance, studio_app]
+    default: [instance, notebook_instance, studio_app]
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -65,9 +72,20 @@ machines:
   type: list
   elements: dict
   contains:
+    kind:
+      description: C(instance), C(notebook_instance) or C(studio_app).
+      type: str
+      returned: always
+      sample: instance
     name: {description: Its name., type: str, returned: always, sample: lightsout-rerank-machine-1}
-    id: {description: Its instance id., type: str, returned: always, sample: i-0123456789abcdef0}
+    id: {description: Its id; SageMaker's have a name only., type: str, returned: always, sample: i-0123456789abcdef0}
     state: {description: AWS's name of its state., type: str, returned: always, sample: running}
+    runs: {description: It runs now., type: bool, returned: always}
+    app:
+      description: Which app of Studio it is, as SageMaker's requests name it.
+      type: dict
+      returned: for an app of Studio
+      sample: {DomainId: d-abcdefghijkl, SpaceName: lightsout-rerank-space, AppType: JupyterLab, AppName: default}
     spot_once:
       description: It is a spot machine that can only be terminated, not stopped.
       type: bool
@@ -84,7 +102,8 @@ import datetime
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.lightsout.aws.plugins.module_utils import checks
-from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients
+from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once
+from ansible_collections.lightsout.aws.plugins.module_utils.kinds_sagemaker import app_key
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
     TAG_EXPIRES,
     expires_at,
@@ -94,8 +113,14 @@ from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
 from ansible_collections.lightsout.aws.plugins.module_utils.resources import Resource, Scope, find_all
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain, numbered
 
-#: What a launch tags with the end of the lease.
-KINDS = ("instance", "volume", "network_interface", "spot_request")
+#: What runs, and is stopped at the end of its lease.
+MACHINES = ("instance", "notebook_instance", "studio_app")
+
+#: What a launch tags with the end of an instance's lease, besides the instance.
+PARTS = ("volume", "network_interface", "spot_request")
+
+#: States in which something runs, as EC2 and SageMaker call them.
+RUNS = ("running", "InService")
 
 #: How many resources one CreateTags takes.
 AT_ONCE = 1000
@@ -118,16 +143,16 @@ def is_close(before: str, after: str, lease: datetime.timedelta) -> bool:
 
 def renewal(
     resources: list[Resource], lease: str, now: datetime.datetime | None = None
-) -> tuple[list[dict], list[str]]:
+) -> tuple[list[dict], list[Resource]]:
     """What a renewal comes to: all of a project's machines get the same end, or none does.
 
     Returns:
-        the machines as the module returns them, and the ids of what must get the new end.
+        the machines as the module returns them, and what must get the new end.
     """
     length, until = parse_lease(lease), expires_at(lease, now)
     living = [resource for resource in resources if not resource.leaving]
-    machines = [resource for resource in living if resource.kind == "instance"]
-    tagged = [resource for resource in living if resource.kind != "instance" and TAG_EXPIRES in resource.tags]
+    machines = [resource for resource in living if resource.kind in MACHINES]
+    tagged = [resource for resource in living if resource.kind not in MACHINES and TAG_EXPIRES in resource.tags]
     ours = [*machines, *tagged] if machines else []
     close = all(is_close(resource.tags.get(TAG_EXPIRES, ""), until, length) for resource in ours)
     once = {
@@ -138,34 +163,67 @@ def renewal(
     shown = []
     for machine in sorted(machines, key=lambda machine: machine.name):
         before = machine.tags.get(TAG_EXPIRES, "")
-        named = {"name": machine.name, "id": machine.id, "state": machine.state, "spot_once": machine.id in once}
-        shown.append({**named, "before": before, "expires": before if close else until})
-    return shown, [] if close else [resource.id for resource in ours]
+        named = {
+            "kind": machine.kind,
+            "name": machine.name,
+            "id": machine.id,
+            "state": machine.state,
+            "runs": machine.state in RUNS,
+            "spot_once": machine.id in once,
+        }
+        which = {"app": app_key(machine.raw)} if machine.kind == "studio_app" else {}
+        shown.append({**named, **which, "before": before, "expires": before if close else until})
+    return shown, [] if close else ours
+
+
+def write(clients: Clients, resources: list[Resource], expires: str) -> None:
+    """Give all of them the new end.
+
+    Raises:
+        Exception: of the first call that failed; the others are made.
+    """
+    tags = tags_as_list({TAG_EXPIRES: expires})
+    arns = {"notebook_instance": "NotebookInstanceArn", "studio_app": "arn"}
+    in_ec2 = [resource.id for resource in resources if resource.kind not in arns]
+    in_sagemaker = [resource.raw[arns[resource.kind]] for resource in resources if resource.kind in arns]
+    calls = {}
+    for first in range(0, len(in_ec2), AT_ONCE):
+        some = in_ec2[first : first + AT_ONCE]
+        calls[some[0]] = lambda some=some: clients("ec2").create_tags(Resources=some, Tags=tags)
+    for arn in in_sagemaker:
+        calls[arn] = lambda arn=arn: clients("sagemaker").add_tags(ResourceArn=arn, Tags=tags)
+    for answer in at_once(calls).values():
+        if isinstance(answer, Exception):
+            raise answer
 
 
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleAWSModule(
-        argument_spec={"project": {"required": True}, "lease": {"required": True}}, supports_check_mode=True
+        argument_spec={
+            "project": {"required": True},
+            "lease": {"required": True},
+            "kinds": {"type": "list", "elements": "str", "choices": list(MACHINES), "default": list(MACHINES)},
+        },
+        supports_check_mode=True,
     )
     project, lease = module.params["project"], module.params["lease"]
     problems = checks.region_problems(module.region, None) + checks.project_problems(project, None, lease)
     if problems:
         module.fail_json(msg=numbered(problems))
     clients = Clients(module)
-    found, missing = find_all(Scope(clients, module.region, project), KINDS)
+    kinds = [*module.params["kinds"], *(PARTS if "instance" in module.params["kinds"] else ())]
+    found, missing = find_all(Scope(clients, module.region, project), kinds)
     for error in missing.values():
         module.fail_json(msg=credentials_problem(error) or explain(error, f"list the machines of {project}"))
-    machines, ids = renewal(found, lease)
-    if not module.check_mode:
+    machines, ours = renewal(found, lease)
+    if ours and not module.check_mode:
         try:
-            for first in range(0, len(ids), AT_ONCE):
-                tags = tags_as_list({TAG_EXPIRES: machines[0]["expires"]})
-                clients("ec2").create_tags(Resources=ids[first : first + AT_ONCE], Tags=tags)
+            write(clients, ours, machines[0]["expires"])
         except Exception as error:
             module.fail_json(msg=explain(error, f"renew the lease of {project}"))
     module.exit_json(
-        changed=bool(ids),
+        changed=bool(ours),
         machines=machines,
         diff={
             key: {m["name"]: m[name] for m in machines} for key, name in (("before", "before"), ("after", "expires"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.conftest import Cloud
+from tests.helpers.least_privilege import keys_for
 from tests.helpers.playbook import Run, play
 
 #: Long enough to be found in an output when it must not be there.
@@ -95,25 +97,29 @@ class Project:
 
     Attributes:
         folder: of its own; keys are in ``folder/keys``, results in ``folder/results``.
+        enforced: each playbook is run by somebody who may do what its policy in docs/iam allows, and nothing else.
         calls: of the last run that was ``watched``, in their order.
     """
 
     cloud: Cloud
     name: str
     folder: Path
+    enforced: bool = False
     calls: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.ec2 = self.cloud.client("ec2")
         self.iam = self.cloud.client("iam")
         self.keys = self.folder / "keys"
+        self.user = functools.cache(functools.partial(keys_for, self.cloud, prefix=self.name))
 
     # -- doing ----------------------------------------------------------------------------------------------------
     def run(self, verb: str, *arguments: str, env: dict[str, str] | None = None, **variables: Any) -> Run:
         """Run a playbook on the project, as ``play`` does."""
+        who = self.user(verb) if self.enforced else {}
         return play(
             verb,
-            {**self.cloud.env, "LIGHTSOUT_JUPYTER_PASSWORD": PASSWORD, **(env or {})},
+            {**self.cloud.env, **who, "LIGHTSOUT_JUPYTER_PASSWORD": PASSWORD, **(env or {})},
             *arguments,
             settings=self.cloud.settings,
             **{

@@ -27,6 +27,7 @@ from botocore.exceptions import ClientError
 from localcloud import catalog, podman
 from localcloud.settings import alive, recorded
 from tests.conftest import Cloud, localcloud, start_cloud
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.cloud
 
@@ -106,18 +107,6 @@ class Ground:
         booted = "test -e /run/cloud-init/result.json"
         until(lambda: self.try_ssh(instance_id, booted).returncode == 0, "ssh answers")
         return self.ssh(instance_id, command)
-
-
-def until(happened: Callable[[], Any], what: str, seconds: float = 180) -> None:
-    """Wait for something.
-
-    Raises:
-        AssertionError: it did not happen.
-    """
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
 
 
 def knock(address: str, port: int) -> str:

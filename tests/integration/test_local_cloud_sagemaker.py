@@ -6,8 +6,7 @@ import base64
 import io
 import json
 import tarfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ import requests
 from localcloud import podman
 from tests.conftest import Cloud, localcloud
 from tests.helpers import browser
+from tests.helpers.waiting import until
 from tools.jupyter_client import JupyterClient, LoginRefused
 
 pytestmark = pytest.mark.cloud
@@ -88,18 +88,6 @@ class Ground:
             events = logs.get_log_events(logGroupName=group, logStreamName=name)["events"]
             return [event["message"] for event in events]
         return []
-
-
-def until(happened: Callable[[], Any], what: str, seconds: float = 180) -> None:
-    """Wait for something.
-
-    Raises:
-        AssertionError: it did not happen.
-    """
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
 
 
 def origin(link: str) -> str:

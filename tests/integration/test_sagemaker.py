@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import requests
 
 from localcloud import podman
 from tests.helpers.project import Project
+from tests.helpers.waiting import until
 from tools.jupyter_client import JupyterClient
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(900)]
@@ -64,17 +65,9 @@ class Lab(Project):
         return podman.run("exec", f"localcloud-{self.cloud.name}-us-east-1-notebook-{NAME}", "sh", "-c", command)
 
 
-def until(happened: Callable[[], Any], what: str, seconds: float = 90) -> None:
-    """Wait for something; an AssertionError says that it did not happen."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.3)
-
-
 @pytest.fixture(scope="module")
 def lab(cloud, tmp_path_factory) -> Iterator[Lab]:
-    project = Lab(cloud, "notes", tmp_path_factory.mktemp("notes"))
+    project = Lab(cloud, "notes", tmp_path_factory.mktemp("notes"), enforced=True)
     project.run("sagemaker_up", sagemaker_notebook_volume_size=7, sagemaker_notebook_buckets=["some-data"])
     yield project
     project.run("sagemaker_teardown", teardown_confirm=False, teardown_buckets="with_contents")
@@ -113,6 +106,14 @@ def test_a_second_run_changes_nothing_and_makes_no_call_too_many(lab) -> None:
     print(f"no-change run: {time.monotonic() - began:.1f} s, {len(lab.calls)} calls")
     assert set(run.changed.values()) == {0}, run.output
     assert {call: lab.calls.count(call) for call in lab.calls} == FEWEST
+
+
+def test_its_lease_is_renewed_and_then_everything_is_right(lab) -> None:
+    first = lab.tags()["lightsout:expires"]
+    assert "(it was " in lab.run("renew", lightsout_lease="2d").output
+    assert lab.tags()["lightsout:expires"] > first
+    assert lab.deadline() == f"at({lab.tags()['lightsout:expires'].rstrip('Z')})"
+    assert set(lab.run("renew", lightsout_lease="2d").changed.values()) == {0}
 
 
 def test_a_throttled_api_is_asked_again(lab) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import stat
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.project import Project
+from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(600)]
 
@@ -32,12 +34,27 @@ class Desk(Project):
         """The states of the space's apps."""
         return [one["Status"] for one in self.sagemaker.list_apps(SpaceNameEquals=SPACE)["Apps"]]
 
+    def expires(self) -> str:
+        """The end of the app's lease."""
+        key = {"DomainId": self.domain()["DomainId"], "SpaceName": SPACE, "AppType": "JupyterLab", "AppName": "default"}
+        arn = self.sagemaker.describe_app(**key)["AppArn"]
+        tags = self.sagemaker.list_tags(ResourceArn=arn)["Tags"]
+        return next(tag["Value"] for tag in tags if tag["Key"] == "lightsout:expires")
+
+    def deadline(self) -> str:
+        """When AWS ends the app."""
+        name = f"{SPACE}-JupyterLab"
+        schedule = self.cloud.client("scheduler").get_schedule(GroupName="lightsout-desk", Name=name)
+        assert schedule["Target"]["Arn"] == "arn:aws:scheduler:::aws-sdk:sagemaker:deleteApp"
+        return schedule["ScheduleExpression"]
+
 
 @pytest.fixture(scope="module")
 def desk(cloud, tmp_path_factory) -> Iterator[Desk]:
-    project = Desk(cloud, "desk", tmp_path_factory.mktemp("desk"))
+    project = Desk(cloud, "desk", tmp_path_factory.mktemp("desk"), enforced=True)
     planned = project.run("studio_up", "--check")
     assert sum(planned.changed.values()) and project.sagemaker.list_domains()["Domains"] == []
+    assert "Price    USD 0.05" in planned.output and "AWS's price list for us-east-1" in planned.output
     project.run("studio_up", sagemaker_studio_buckets=["some-data"])
     yield project
     home = project.domain()["HomeEfsFileSystemId"]
@@ -75,6 +92,15 @@ def test_a_second_run_changes_nothing(desk) -> None:
     assert set(run.changed.values()) == {0}, run.output
 
 
+def test_aws_ends_it_at_the_end_of_its_lease_whatever_else_fails(desk) -> None:
+    assert desk.deadline() == f"at({desk.expires().rstrip('Z')})"
+    first = desk.expires()
+    shown = desk.run("renew", lightsout_lease="2d").output
+    assert f"{SPACE}/JupyterLab is leased until {desk.expires()} (it was {first})" in shown
+    assert desk.expires() > first and desk.deadline() == f"at({desk.expires().rstrip('Z')})"
+    assert set(desk.run("renew", lightsout_lease="2d").changed.values()) == {0}
+
+
 def test_the_link_is_shown_or_in_a_file_of_ones_own(desk, tmp_path) -> None:
     assert "/auth?token=" in desk.run("studio_open").output
     file = tmp_path / "link"
@@ -87,5 +113,35 @@ def test_stopped_nothing_runs_and_started_it_does(desk) -> None:
     desk.run("studio_stop")
     assert set(desk.apps()) == {"Deleted"}
     assert set(desk.run("studio_stop").changed.values()) == {0}
-    desk.run("studio_start")
-    assert "InService" in desk.apps()
+    long, price = desk.expires(), desk.run("studio_start", lightsout_lease="1h").output
+    assert "InService" in desk.apps() and "USD 0.05" in price
+    # A new lease, and a deadline for the new app.
+    assert desk.expires() < long and desk.deadline() == f"at({desk.expires().rstrip('Z')})"
+
+
+def test_the_deadline_really_ends_it(desk) -> None:
+    key = {"GroupName": "lightsout-desk", "Name": f"{SPACE}-JupyterLab"}
+    scheduler = desk.cloud.client("scheduler")
+    schedule = scheduler.get_schedule(**key)
+    wanted = {name: schedule[name] for name in ("Target", "FlexibleTimeWindow", "ActionAfterCompletion")}
+    soon = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=3)).strftime("at(%Y-%m-%dT%H:%M:%S)")
+    scheduler.update_schedule(**key, **wanted, ScheduleExpression=soon)
+    until(lambda: set(desk.apps()) == {"Deleted"}, "AWS ends it at the end of its lease")
+
+
+def test_without_a_budget_nothing_is_made(cloud, tmp_path) -> None:
+    poor = Project(cloud, "poor-desk", tmp_path)
+    assert "cost_guard_email" in poor.refused("studio_up", cost_guard_monthly_limit=20, cost_guard_email=[])
+
+
+def test_bad_input_is_told_at_once_before_any_call(cloud, tmp_path) -> None:
+    bad = Project(cloud, "bad", tmp_path)
+    settings = {
+        "sagemaker_studio_instance_type": "t3.medium",
+        "sagemaker_studio_idle_timeout": 5,
+        "sagemaker_studio_buckets": ["s3://mine"],
+    }
+    said = bad.watched("studio_up", expect=2, **settings).output
+    for words in ("3 things are to be put right", "did you mean 'ml.t3.medium'", "60 to 525600 minutes, or 0", "no s3:// before them"):
+        assert words in said
+    assert bad.calls == []
