@@ -58,6 +58,10 @@ bench: setup-local  ## Measure configure.yml beside a shell script, pyinfra and 
 	@uv pip install --quiet --target .cache/bench --requirement bench/requirements.txt
 	@eval "$$(python -m localcloud podman-env)"; python -m bench
 
+.PHONY: bench-journey
+bench-journey: setup-local  ## Measure the way from nothing to Jupyter's first answer; joins docs/performance.md
+	@eval "$$(python -m localcloud podman-env)"; python -m bench.journey
+
 .PHONY: bench-transfer
 bench-transfer: setup-local  ## Measure uploads and fetches of 10,000 files beside rsync; writes docs/transfer.md
 	@eval "$$(python -m localcloud podman-env)"; python -m bench.transfer

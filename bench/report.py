@@ -41,6 +41,22 @@ In a run that changes nothing, for each machine. Starting Python costs 0.15 s, m
 holds Lightsout to its number.
 
 {executions}
+{journey}"""
+
+JOURNEY = """
+## From nothing to Jupyter
+
+`up.yml` (check, provision, configure; it ends when Jupyter answers) beside what nobody can avoid: boot, packages, the
+installer and Jupyter's start, done by the bare script one after another. `make bench-journey`, {date}, {machine},
+medians of {rounds} rounds.
+
+| | seconds | x |
+|---|---:|---:|
+| boot | {boot:.1f} | |
+| packages, installer, Jupyter's start | {installation:.1f} | |
+| both | {both:.1f} | 1.0 |
+| `up.yml` | {up:.1f} | {ratio:.2f} |
+| `provision.yml`, nothing to change | {again:.1f} | |
 """
 
 
@@ -70,6 +86,22 @@ def table(results: dict[str, Any], phase: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def journey(results: dict[str, Any]) -> str:
+    """The way from nothing to Jupyter, where it was measured."""
+    if "journey" not in results:
+        return ""
+    found = results["journey"]
+    median = found["medians"]
+    both = median["boot"] + median["installation"]
+    return JOURNEY.format(
+        **{key: found[key] for key in ("date", "machine", "rounds")},
+        **{key: median[key] for key in ("boot", "installation", "up")},
+        both=both,
+        ratio=median["up"] / both,
+        again=median["provision again"],
+    )
+
+
 def write(results: dict[str, Any]) -> Path:
     """Write page and picture; where the page is."""
     executions = "\n".join(
@@ -84,6 +116,7 @@ def write(results: dict[str, Any]) -> Path:
             rounds=results["rounds"],
             tables=tables.rstrip(),
             executions=executions,
+            journey=journey(results),
         )
     )
     # The plot's library must not get in the way of Ansible's.
