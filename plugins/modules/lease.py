@@ -29,10 +29,9 @@ options:
     required: true
   kinds:
     description:
-      - Which kinds of things are meant.
+      - Which kinds of things are meant, of V(instance), V(notebook_instance) and V(studio_app).
     type: list
     elements: str
-    choices: [instance, notebook_instance, studio_app]
     default: [instance, notebook_instance, studio_app]
 extends_documentation_fragment:
   - amazon.aws.common.modules
@@ -203,12 +202,17 @@ def main() -> None:
         argument_spec={
             "project": {"required": True},
             "lease": {"required": True},
-            "kinds": {"type": "list", "elements": "str", "choices": list(MACHINES), "default": list(MACHINES)},
+            "kinds": {"type": "list", "elements": "str", "default": list(MACHINES)},
         },
         supports_check_mode=True,
     )
     project, lease = module.params["project"], module.params["lease"]
     problems = checks.region_problems(module.region, None) + checks.project_problems(project, None, lease)
+    problems += [
+        f"kinds holds '{kind}': what has a lease is one of {', '.join(MACHINES)}."
+        for kind in module.params["kinds"]
+        if kind not in MACHINES
+    ]
     if problems:
         module.fail_json(msg=numbered(problems))
     clients = Clients(module)

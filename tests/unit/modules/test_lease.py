@@ -123,3 +123,7 @@ def test_a_machine_that_may_not_be_tagged_is_told_in_a_sentence(aws, run, machin
 )
 def test_what_counts_as_renewed_already(before: str, close: bool) -> None:
     assert lease.is_close(before, "2026-11-23T16:00:00Z", datetime.timedelta(hours=12)) is close
+
+
+def test_a_kind_without_a_lease_is_refused(aws, run) -> None:
+    assert "kinds holds 'volume'" in run(lease, project="lab", lease="1h", kinds=["volume"])["msg"]
