@@ -30,8 +30,8 @@ anew and writes this page; [bench/README.md](../bench/README.md) says how, and w
 ![Seconds of each contender for a run that changes nothing](performance.svg)
 
 Measured on {date}, {machine}: {versions}.
-Medians of {rounds} rounds in alternation; `x` is the ratio to the bare shell script. The machines are containers of the
-local cloud on the same computer, so they share its processors with the controller.
+Medians of rounds in alternation ({rounds}); `x` is the ratio to the bare shell script. The machines are
+containers of the local cloud on the same computer, so they share its processors with the controller.
 
 {tables}
 
@@ -113,7 +113,9 @@ def write(results: dict[str, Any]) -> Path:
             date=results["date"],
             machine=results["machine"],
             versions=results["versions"],
-            rounds=results["rounds"],
+            rounds=", ".join(
+                f"{n} with {hosts} machine{'s' * (int(hosts) > 1)}" for hosts, n in results["rounds"].items()
+            ),
             tables=tables.rstrip(),
             executions=executions,
             journey=journey(results),
