@@ -1,4 +1,4 @@
-"""Of what a playbook's policy allows, a run needs every single action: without it, it is refused, and says which."""
+"""Of what a playbook's policy allows, a run needs every single action: without it, it is refused."""
 
 from __future__ import annotations
 
@@ -38,9 +38,11 @@ def test_without_any_one_action_the_run_is_refused(cloud, tmp_path, verb) -> Non
     project.run("teardown", teardown_confirm=False)
     asked = needed(cloud, whole["AWS_ACCESS_KEY_ID"])
     assert len(asked) > 10
+    wrong = {}
     for number, action in enumerate(sorted(asked), 1):
         project = Project(cloud, f"{name}-{number}", tmp_path)
         run = project.run(verb, env=keys_for(cloud, verb, without=action, prefix=name), expect=None)
         project.run("teardown", teardown_confirm=False)
-        assert (run.returncode == 0) == (action in ONLY_TELL), f"without {action}:\n{run.output}"
-        assert run.returncode == 0 or action in run.output, f"not said: {action}\n{run.output}"
+        if (run.returncode == 0) != (action in ONLY_TELL):
+            wrong[action] = run.output
+    assert not wrong, "\n".join(f"without {action}:\n{output}" for action, output in wrong.items())
