@@ -22,10 +22,17 @@ pytestmark = [pytest.mark.cloud, pytest.mark.timeout(900)]
 #: Looks often, so that a test need not wait; CPU counts from half a core on, as a look each second takes some itself.
 OFTEN = {
     "autostop_interval": "2s",
-    "autostop_window": "12s",
+    "autostop_window": "6s",
     "autostop_grace": "1m",
     "autostop_cpu_percent": 70,
 }
+#: Each look leaves a line: some verdicts last for a single one, and whoever asks now and then would miss them.
+LOOKS = "/var/lib/lightsout/looks"
+RECORD = f"""mkdir -p /etc/systemd/system/lightsout-autostop.service.d && touch {LOOKS}
+echo '[Service]
+ExecStartPost=/bin/sh -c "echo $(lightsout-autostop status --json) >> {LOOKS}"
+' > /etc/systemd/system/lightsout-autostop.service.d/record.conf && systemctl daemon-reload"""
+
 #: An hour of idleness in this world.
 HOUR = {"autostop_idle": "30s", "autostop_warning": "14s"}
 
@@ -75,9 +82,15 @@ class Machine:
             assert time.time() < asked + 60, said
             time.sleep(0.5)
 
+    def looks(self) -> list[dict[str, str]]:
+        """The verdict of each signal at every look so far."""
+        lines = self.inside("cat", LOOKS).splitlines()
+        return [{signal["name"]: signal["verdict"] for signal in json.loads(line)["signals"]} for line in lines]
+
     def becomes(self, signal: str, verdict: str) -> None:
-        """Wait until a signal says so."""
-        eventually(lambda: self.look()[signal] == verdict)
+        """Wait until a look says so of a signal."""
+        before = len(self.looks())
+        eventually(lambda: any(look[signal] == verdict for look in self.looks()[before:]))
 
     def shell(self, *options: str, command: str = "") -> Shell:
         """An ssh session; `-tt` for one with a terminal."""
@@ -116,6 +129,7 @@ def machine(cloud, tmp_path_factory) -> Iterator[Machine]:
     project.run("provision", access_jupyter="direct")
     made = Machine(project)
     made.configure()
+    made.inside("sh", "-c", RECORD)
     yield made
     project.run("teardown", teardown_confirm=False)
 

@@ -67,7 +67,11 @@ def test_the_role_may_stop_machines_of_this_project_only(lab) -> None:
     name = "lightsout-guarded-stop-us-east-1"
     policy = lab.iam.get_role_policy(RoleName=name, PolicyName=name)["PolicyDocument"]
     (statement,) = policy["Statement"]
-    assert sorted(statement["Action"]) == ["ec2:StopInstances", "sagemaker:StopNotebookInstance"]
+    assert sorted(statement["Action"]) == [
+        "ec2:StopInstances",
+        "sagemaker:DeleteApp",
+        "sagemaker:StopNotebookInstance",
+    ]
     assert statement["Condition"] == {"StringEquals": {"aws:ResourceTag/lightsout:project": "guarded"}}
     assert deadline(lab)["Target"]["RoleArn"].endswith(f":role/lightsout/us-east-1/{name}")
 
