@@ -60,6 +60,7 @@ bench: setup-local  ## Measure configure.yml beside a shell script, pyinfra and 
 
 .PHONY: bench-journey
 bench-journey: setup-local  ## Measure the way from nothing to Jupyter's first answer; joins docs/performance.md
+	@uv pip install --quiet --target .cache/bench --requirement bench/requirements.txt
 	@eval "$$(python -m localcloud podman-env)"; python -m bench.journey
 
 .PHONY: bench-transfer
