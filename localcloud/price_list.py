@@ -140,9 +140,14 @@ def products(region: str) -> Iterator[dict[str, Any]]:
 
 def sagemaker_products(region: str) -> Iterator[dict[str, Any]]:
     """SageMaker's machines, each at one price for every use; like AWS's list, without their type in an attribute."""
-    uses = {"Notebook": "Notebk:", "Training": "Train:", "Studio-JupyterLab": "Studio:JupyterLab-"}
+    uses = {
+        "Notebook": "Notebk:",
+        "Training": "Train:",
+        "Studio-JupyterLab": "Studio:JupyterLab-",
+        "studio-codeeditor": "Studio:CodeEditor-",
+    }
     for name, price in prices.SAGEMAKER_HOUR.items():
-        for component, usage in {**uses, "studio-codeeditor": "Studio:CodeEditor-"}.items():
+        for component, usage in uses.items():
             attributes = {
                 "servicecode": "AmazonSageMaker",
                 "regionCode": region,

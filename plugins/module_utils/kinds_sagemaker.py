@@ -23,6 +23,7 @@ from ansible_collections.lightsout.aws.plugins.module_utils.prices import (
 )
 from ansible_collections.lightsout.aws.plugins.module_utils.sagemaker import is_missing
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import error_code
+from ansible_collections.lightsout.aws.plugins.module_utils.studio import APP
 
 
 def _machines(kind: str, count: int) -> str:
@@ -250,17 +251,8 @@ def _whose(app: dict[str, Any]) -> str:
     return app.get("SpaceName") or app.get("UserProfileName") or ""
 
 
-def app_key(app: dict[str, Any]) -> dict[str, str]:
-    """The members of a listed app that say which it is, as requests name it."""
-    members = ("DomainId", "SpaceName", "UserProfileName", "AppType", "AppName")
-    key = {member: app[member] for member in members if app.get(member)}
-    if "SpaceName" in key:
-        key.pop("UserProfileName", None)  # AWS wants exactly one of the two
-    return key
-
-
 def _delete_app(scope: Scope, resource: Resource) -> None:
-    scope.client("sagemaker").delete_app(**app_key(resource.raw))
+    scope.client("sagemaker").delete_app(**APP.key_of(resource.raw))
 
 
 def _delete_domain(scope: Scope, resource: Resource) -> None:

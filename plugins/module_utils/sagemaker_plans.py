@@ -88,15 +88,18 @@ class Plan:
             if self.budget["limit"] is not None and checks.is_amount(self.budget["limit"]):
                 self.budget["limit"] = float(self.budget["limit"])
 
-    def ask(self, **calls: Any) -> dict[str, Any]:
+    def ask(self, excused: str = "", **calls: Any) -> dict[str, Any]:
         """Every question at once; the first error ends it.
 
+        Args:
+            excused: the question whose error is as good as an answer.
+
         Raises:
-            Exception: what a call raised.
+            Exception: what another call raised.
         """
         answers = at_once(calls)
-        for answer in answers.values():
-            if isinstance(answer, Exception):
+        for name, answer in answers.items():
+            if isinstance(answer, Exception) and name != excused:
                 raise answer
         return answers
 
@@ -114,13 +117,15 @@ class Plan:
             calls["deadline"] = self.find_deadline
         if not status:
             calls["quota"] = self.find_quota
-            calls["budget"] = self.find_budget
+            if self.budget and self.budget["limit"] != 0:
+                calls["budget"] = self.find_budget
         calls["price"] = lambda: self.find_price(running)
-        answers = self.ask(**calls)
+        answers = self.ask(excused="budget", **calls)
         self.plan["tags"] = answers.get("tags", {})
         self.price = answers["price"]
-        if not status:
+        if "quota" in answers:
             self.read_quota(answers["quota"])
+        if "budget" in answers:
             self.read_budget(answers["budget"])
         if self.deadline():
             self.read_lease(answers["deadline"])
@@ -151,20 +156,12 @@ class Plan:
         name, _target = self.deadline() or ("", {})
         return schedules.find(self.client("scheduler"), self.group, schedules.deadline_name(name))
 
-    def find_budget(self) -> Any:
-        """The budget as it is, or the error of whoever may not look."""
-        if not self.budget or self.budget["limit"] == 0:
-            return None
-        try:
-            return budgets.observe(self.client("budgets", budgets.REGION), self.plan["account"], self.group)
-        except Exception as error:
-            return {"error": error}
+    def find_budget(self) -> budgets.Budget | None:
+        """The budget as it is."""
+        return budgets.observe(self.client("budgets", budgets.REGION), self.plan["account"], self.group)
 
-    def read_budget(self, now: Any) -> None:
-        """Whether somebody will be told before the money is gone."""
-        if not self.budget or self.budget["limit"] == 0:
-            return
-        now = now["error"] if isinstance(now, dict) and "error" in now else now
+    def read_budget(self, now: budgets.Budget | Exception | None) -> None:
+        """Whether somebody will be told before the money is gone; an error is that of whoever may not look."""
         problems, change = checks.budget_against(now, self.budget, self.project)
         self.problems += problems
         if change:

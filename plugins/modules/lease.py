@@ -102,7 +102,6 @@ import datetime
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.lightsout.aws.plugins.module_utils import checks
 from ansible_collections.lightsout.aws.plugins.module_utils.calls import Clients, at_once
-from ansible_collections.lightsout.aws.plugins.module_utils.kinds_sagemaker import app_key
 from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
     TAG_EXPIRES,
     expires_at,
@@ -111,6 +110,7 @@ from ansible_collections.lightsout.aws.plugins.module_utils.naming import (
 )
 from ansible_collections.lightsout.aws.plugins.module_utils.resources import Resource, Scope, find_all
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import credentials_problem, explain, numbered
+from ansible_collections.lightsout.aws.plugins.module_utils.studio import APP
 
 #: What runs, and is stopped at the end of its lease.
 MACHINES = ("instance", "notebook_instance", "studio_app")
@@ -170,7 +170,7 @@ def renewal(
             "runs": machine.state in RUNS,
             "spot_once": machine.id in once,
         }
-        which = {"app": app_key(machine.raw)} if machine.kind == "studio_app" else {}
+        which = {"app": APP.key_of(machine.raw)} if machine.kind == "studio_app" else {}
         shown.append({**named, **which, "before": before, "expires": before if close else until})
     return shown, [] if close else ours
 
