@@ -1287,16 +1287,17 @@ class Runner:
         return self.finish(state, exit_code=code, signal=signal_name(number) if number else None, reason=reason)
 
     def finish(self, state, exit_code=None, reason="", **more):
-        """The last line of the log and the last state."""
+        """The last line of the log and the last state, in that order: whoever sees the state then sees the whole log."""
         self.reserve(0)
-        result = self.job.save(
-            state=state, since=now(), ended=now(), exit_code=exit_code, reason=reason, runner_pid=None, pid=None, **more
-        )
+        ended = now()
         took = ""
-        if result.get("started"):
-            took = f" after {duration(seconds_of(result['ended']) - seconds_of(result['started']))}"
+        if started := self.job.state.get("started"):
+            took = f" after {duration(seconds_of(ended) - seconds_of(started))}"
         code = "" if exit_code is None else f", exit code {exit_code}"
-        self.note(f"{state}{took}{code}{': ' + reason if reason else ''} ({result['ended']})")
+        self.note(f"{state}{took}{code}{': ' + reason if reason else ''} ({ended})")
+        self.job.save(
+            state=state, since=ended, ended=ended, exit_code=exit_code, reason=reason, runner_pid=None, pid=None, **more
+        )
         return 143 if exit_code is None else exit_code
 
 
