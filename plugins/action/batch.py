@@ -3,31 +3,23 @@
 """The controller's part of lightsout.aws.batch: what to send, and what the answers mean.
 
 Built on ansible-core's own parts: ``_configure_module`` builds each module's payload, ``_execute_module`` carries ours
-(pipelining, become, temporary files), and the modules run in core's own loader. Ours is the merging of payloads.
+(pipelining, become, temporary files), and the modules run in core's own loader. Ours is what goes between.
 """
 
 from __future__ import annotations
 
-import ast
 import base64
 import contextlib
 import hashlib
-import io
 import json
-import os
 import stat
-import time
-import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible import constants as C
 from ansible._internal._templating._template_vars import generate_ansible_template_vars
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.executor.interpreter_discovery import InterpreterDiscoveryRequiredError
-from ansible.executor.module_common import _BuiltModule, _get_ansible_module_fqn, _get_shebang
 from ansible.module_utils._internal import _event_utils
 from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -36,18 +28,11 @@ from ansible.plugins.action.copy import _create_remote_copy_args, _create_remote
 from ansible.release import __version__
 from ansible.template import Templar, trust_as_template
 from ansible.vars.clean import namespace_facts
+from ansible_collections.lightsout.aws.plugins.plugin_utils.kept_modules import PROFILE, SHELF, KeptModules, put
 
 KEYWORDS = {"notify", "no_log", "check_mode", "changed_when", "failed_when"}
 COPY = {"ansible.builtin.copy", "ansible.legacy.copy", "copy"}
 TEMPLATE = {"ansible.builtin.template", "ansible.legacy.template", "template"}
-RUNNER = Path(__file__).resolve().parent.parent / "module_utils/batch_runner.py"
-
-#: Where modules are kept packed, and what hosts answered.
-SHELF = Path(C.ANSIBLE_HOME) / "lightsout"
-
-#: What lay there unchanged for so many seconds goes.
-LONGEST_UNUSED = 30 * 86400
-
 #: Options of a template that are about rendering; the others are about the file.
 TEMPLATE_OPTIONS = {
     "block_end_string",
@@ -62,9 +47,6 @@ TEMPLATE_OPTIONS = {
 
 #: Modules whose action plugin does no more than run the module.
 PLAIN = {"ansible.builtin.command"}
-
-#: How modules and controller write JSON to each other: core's default, which all of core's modules speak.
-PROFILE = "legacy"
 
 
 def holds(condition: Any, templar: Templar) -> bool:
@@ -334,19 +316,17 @@ class ActionModule(ActionBase):
         """Where core asks for a module's payload: ours holds every module that the calls need, and the calls."""
         looks, digest, work = self._calls
         calls = [*looks, *work]
-        modules = Package(self, sorted({name for call in calls for name in (call["module"], call.get("file")) if name}))
+        names = {name for call in calls for name in (call["module"], call.get("file")) if name}
+        modules = KeptModules(self, sorted(names), self._vars, with_runner=True)
         named = [
             {**call, **{key: modules.fqns[call[key]] for key in ("module", "file") if key in call}} for call in calls
         ]
         sent = json.dumps([named[: len(looks)], digest, named[len(looks) :]])
-        payload = (
-            f"{modules.shebang}\n{RUNNER.read_text()}\n\n"
-            f"main({modules.zip_base64!r}, {modules.key!r}, {PROFILE!r}, *json.loads({sent!r}))\n"
+        return modules.payload(
+            f"library = open_library({modules.arguments})\n"
+            "import batch_runner, json\n"
+            f"batch_runner.main(library, {PROFILE!r}, *json.loads({sent!r}))\n"
         )
-        built = _BuiltModule(
-            b_module_data=payload.encode(), module_style="new", shebang=modules.shebang, serialization_profile=PROFILE
-        )
-        return built, str(RUNNER)
 
     def _call(self, step: Step) -> dict[str, Any]:
         """A step as the runner takes it."""
@@ -461,94 +441,3 @@ class Memory:
         """Remember for the next run."""
         if self._file:
             put(self._file, json.dumps([digest, answers], default=str).encode())
-
-
-def put(file: Path, content: bytes) -> None:
-    """Write a file to the shelf, whole or not at all, as other workers write too; what is old goes."""
-    SHELF.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = file.with_suffix(f".{os.getpid()}")
-    part.touch(mode=0o600)
-    part.write_bytes(content)
-    part.rename(file)
-    for old in SHELF.iterdir():
-        with contextlib.suppress(OSError):
-            if time.time() - old.stat().st_mtime > LONGEST_UNUSED:
-                old.unlink()
-
-
-class Package:
-    """The modules of a batch in one zip with the interpreter line for the target.
-
-    A set of modules is packed once and kept in ``ANSIBLE_HOME/lightsout``: packing takes longer than running them.
-
-    Attributes:
-        fqns: the import name of each module.
-        zip_base64: the zip; ``key`` names its content.
-        shebang: the line that core would put above a module for this target.
-    """
-
-    def __init__(self, action: ActionModule, modules: list[str]) -> None:
-        self._action = action
-        self._paths = {name: self._path(name) for name in modules}
-        self.fqns = {name: _get_ansible_module_fqn(path) for name, path in self._paths.items()}
-        self.shebang = self._interpreter()
-        kept = SHELF / f"batch-{self._key()}.zip"
-        try:
-            packed = kept.read_bytes()
-        except OSError:
-            packed = self._pack()
-            put(kept, packed)
-        self.zip_base64 = base64.b64encode(packed).decode()
-        self.key = hashlib.sha256(packed).hexdigest()[:24]
-
-    def _path(self, name: str) -> str:
-        """The module's file."""
-        found = self._action._shared_loader_obj.module_loader.find_plugin_with_context(name, ".py")
-        if not found.resolved:
-            raise AnsibleActionFail(f"the module {name} was not found")
-        return found.plugin_resolved_path
-
-    def _interpreter(self) -> str:
-        """Core's choice; where it must be discovered, core does so while it builds a module in its own way."""
-        action = self._action
-        try:
-            local = bool(getattr(action._connection, "_remote_is_local", False))
-            line, _ = _get_shebang("/usr/bin/python", action._vars, action._templar, [], remote_is_local=local)
-        except InterpreterDiscoveryRequiredError:
-            line = ActionBase._configure_module(action, next(iter(self._paths)), {}, action._vars)[0].shebang
-        return line
-
-    def _key(self) -> str:
-        """Changes with Ansible, with the set, and with any of its files."""
-        parts = [__version__, *(f"{p} {Path(p).stat().st_mtime_ns}" for p in self._paths.values())]
-        ours = [p for p in self._paths.values() if "/lightsout/" in p]
-        if ours:  # files under development: their helpers may change while they do not
-            parts += [f"{p} {p.stat().st_mtime_ns}" for p in sorted(RUNNER.parent.glob("*.py"))]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
-
-    def _pack(self) -> bytes:
-        """The union of the zips that core builds for each module."""
-        whole = io.BytesIO()
-        with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as merged:
-            seen: set[str] = set()
-            for name in self._paths:
-                built = ActionBase._configure_module(self._action, name, {}, self._action._vars)[0]
-                with zipfile.ZipFile(io.BytesIO(self._zip_of(built))) as one:
-                    for entry in one.namelist():
-                        if entry not in seen:
-                            seen.add(entry)
-                            merged.writestr(entry, one.read(entry))
-        return whole.getvalue()
-
-    @staticmethod
-    def _zip_of(built: _BuiltModule) -> bytes:
-        """The zip within a payload of core's: an argument of the call at the end of its script."""
-        for node in ast.walk(ast.parse(built.b_module_data)):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_ansiballz_main":
-                given = {word.arg: ast.literal_eval(word.value) for word in node.keywords if word.arg != "date_time"}
-                if given["profile"] != PROFILE:
-                    raise AnsibleActionFail(
-                        f"{given['ansible_module']} speaks the profile {given['profile']}, not {PROFILE}"
-                    )
-                return base64.b64decode(given["zip_data"])
-        raise AnsibleActionFail("the module is not one of Ansible's Python modules: it needs a task of its own")

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
 from typing import Any
 
-from ansible.module_utils.urls import open_url
 from ansible_collections.lightsout.aws.plugins.module_utils.sentences import LightsoutError
 
 #: What ``rules_of`` calls a rule for all ports of all protocols.
@@ -15,6 +15,13 @@ EVERYTHING = "-1 None-None"
 
 #: How long the address service may take, in seconds.
 CHECKIP_TIMEOUT = 5
+
+with suppress(ImportError):  # AnsibleAWSModule says that it is missing
+    # With the certificates and proxies of all that we ask AWS; ansible.module_utils.urls imports as much as boto3.
+    from botocore.awsrequest import AWSRequest
+    from botocore.exceptions import BotoCoreError
+    from botocore.httpsession import URLLib3Session
+    from botocore.utils import get_environ_proxies
 
 
 def own_address(url: str) -> str:
@@ -26,10 +33,11 @@ def own_address(url: str) -> str:
     Raises:
         LightsoutError: it does not.
     """
+    session = URLLib3Session(timeout=CHECKIP_TIMEOUT, proxies=get_environ_proxies(url))
     try:
-        text = open_url(url, timeout=CHECKIP_TIMEOUT).read(100).decode("ascii", "replace").strip()
+        text = session.send(AWSRequest("GET", url).prepare()).content[:100].decode("ascii", "replace").strip()
         return str(ipaddress.ip_network(text))
-    except (OSError, ValueError) as error:
+    except (BotoCoreError, ValueError) as error:
         raise LightsoutError(
             f"lightsout_access_cidr is 'auto', but {url} did not tell your address ({error}): give it "
             "yourself, for example `-e lightsout_access_cidr=203.0.113.7`."

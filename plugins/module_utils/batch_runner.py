@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The part of lightsout.aws.batch that runs on the target: one process, one import, one fork for each call.
 
-The controller sends this file's source with a zip of modules and a list of calls. It must run alone, on every Python
+It lies beside the modules in the zip that the controller sends, and gets a list of calls. It must run on every Python
 that Ansible's own modules support (3.9 and newer), and may import nothing of ours.
 
 A *call* is a dictionary: ``module`` (its import name), ``args`` (the JSON that the module reads) and ``may_fail`` (the
@@ -16,23 +16,15 @@ import base64
 import contextlib
 import hashlib
 import importlib
-import io
 import json
 import os
 import shutil
-import stat
 import sys
 import tempfile
-import time
-import zipfile
 import zlib
 
 #: Files longer than this, in bytes, are not shown in a diff: Ansible's own default (max_file_size_for_diff).
 LONGEST_DIFF = 104448
-
-#: Unpacked modules that nobody has used for so many seconds go.
-LONGEST_UNUSED = 30 * 86400
-
 
 #: What answers say of the moment, not of the machine.
 FLEETING = {"start", "end", "delta", "atime", "mtime", "ctime", "version", "SUDO_COMMAND", "XDG_SESSION_ID"}
@@ -227,39 +219,6 @@ def failed(answer):
         return False  # noise around the result: the controller knows how to read that
 
 
-def unpacked(packed, key):
-    """The modules as files, whose bytecode Python keeps: that saves most of the time that an import from a zip takes.
-
-    They are unpacked once, to /var/cache/lightsout for root and to ~/.cache/lightsout for others, and removed when
-    nobody has used them for LONGEST_UNUSED. Returns the folder, or None where none can be kept that is ours alone.
-    """
-    home = "/var/cache" if os.geteuid() == 0 else os.path.expanduser("~/.cache")
-    shelf = os.path.join(home, "lightsout")
-    folder = os.path.join(shelf, key)
-    try:
-        os.makedirs(shelf, mode=0o700, exist_ok=True)
-        found = os.lstat(shelf)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            return None  # somebody else could put code there
-        if not os.path.isdir(folder):
-            part = tempfile.mkdtemp(dir=shelf)
-            zipfile.ZipFile(io.BytesIO(packed)).extractall(part)
-            os.rename(part, folder)  # whole or not at all
-            sweep(shelf)
-        os.utime(folder)
-    except OSError:
-        return folder if os.path.isdir(folder) else None
-    return folder
-
-
-def sweep(shelf):
-    """Remove what nobody has used for long."""
-    for name in os.listdir(shelf):
-        path = os.path.join(shelf, name)
-        if time.time() - os.lstat(path).st_mtime > LONGEST_UNUSED:
-            shutil.rmtree(path, ignore_errors=True)
-
-
 def essence(value):
     """An answer without what differs from one look to the next though nothing has changed, such as times."""
     if isinstance(value, dict):
@@ -278,21 +237,13 @@ def digest_of(answers):
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def main(zip_base64, key, profile, looks, digest, work):
+def main(library, profile, looks, digest, work):
     """Ask ``looks``; do ``work`` if the answers' digest is the given one, or if there was nothing to ask.
 
     Each list ends with the first call that fails. Prints one JSON object with the answers, their digest, and the
     results of the work (None if it was not done). These are packed, so that ``-vvv`` does not show them.
     """
-    packed = base64.b64decode(zip_base64)
     folder = tempfile.mkdtemp(prefix="ansible_batch_")
-    sys.dont_write_bytecode = False
-    library = unpacked(packed, key)
-    if library is None:
-        library = os.path.join(folder, "modules.zip")
-        with open(library, "wb") as file:
-            file.write(packed)
-    sys.path[:] = [library] + [p for p in sys.path if p not in ("", ".")]
     try:
         runner = Runner(library, profile, folder)
         runner.warm_up(looks + work)

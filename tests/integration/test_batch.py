@@ -1,6 +1,7 @@
-"""lightsout.aws.batch keeps its word: each call returns what the same call returns as a task of its own.
+"""Our ways to call modules keep their word: each call returns what the same call returns where core does it alone.
 
-Runs on localhost with a local connection: what is compared is the two ways of calling, not the target.
+Ours are lightsout.aws.batch and, for tasks of their own, the action `normal`. Runs on localhost with a local
+connection: what is compared is the ways of calling, not the target.
 """
 
 from __future__ import annotations
@@ -110,8 +111,13 @@ def tree(folder: Path) -> dict[str, tuple[str, str]]:
     return found
 
 
-def run(tmp_path: Path, batched: bool, flags: list[str]) -> dict[str, tuple[Any, Any]]:
+def run(tmp_path: Path, way: str, flags: list[str]) -> dict[str, tuple[Any, Any]]:
     """Run every call, each in a folder of its own.
+
+    Args:
+        tmp_path: where.
+        way: `core`, `kept` (tasks of their own by our action `normal`) or `batched`.
+        flags: of ansible-playbook.
 
     Returns:
         For each call its result without what is volatile, and the state that it left.
@@ -124,7 +130,7 @@ def run(tmp_path: Path, batched: bool, flags: list[str]) -> dict[str, tuple[Any,
             (folder / name).write_text(content)
             (folder / name).chmod(0o644)
         there = json.loads(json.dumps(call).replace("@", str(folder)))
-        task = {"lightsout.aws.batch": {"tasks": [there]}} if batched else there
+        task = {"lightsout.aws.batch": {"tasks": [there]}} if way == "batched" else there
         tasks.append({"name": f"Call {number}", "ignore_errors": True, **task})
     (tmp_path / "greeting.j2").write_text("Hello {{ answer }} ü\n")
     (tmp_path / "LICENSE").write_text("free\n")
@@ -134,7 +140,12 @@ def run(tmp_path: Path, batched: bool, flags: list[str]) -> dict[str, tuple[Any,
     done = subprocess.run(
         ["ansible-playbook", "-i", str(ROOT / "inventory/localhost.yml"), str(book), *flags],
         cwd=ROOT,
-        env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_NOCOLOR": "1"},
+        env={
+            **os.environ,
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+            "ANSIBLE_NOCOLOR": "1",
+            **({"ANSIBLE_ACTION_PLUGINS": str(tmp_path)} if way == "core" else {}),
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -143,7 +154,7 @@ def run(tmp_path: Path, batched: bool, flags: list[str]) -> dict[str, tuple[Any,
     found = {}
     for number, name in enumerate(CALLS):
         result = out["plays"][0]["tasks"][number]["hosts"]["localhost"]
-        if batched and result.get("results"):
+        if way == "batched" and result.get("results"):
             (result,) = result["results"]
         kept = {k: v for k, v in result.items() if k not in VOLATILE | WAY and not k.startswith("_ansible")}
         found[name] = json.loads(json.dumps([normal(kept), tree(tmp_path / str(number))]).replace(str(tmp_path), ""))
@@ -165,23 +176,38 @@ def normal(value: Any) -> Any:
 MODES = {"check": ["--check", "--diff"], "real": ["--diff"]}
 
 
+WAYS = ("core", "kept", "batched")
+
+
 @pytest.fixture(scope="module")
-def ways(tmp_path_factory) -> dict[tuple[str, bool], Future]:
-    """Every call in every mode, as a task of its own and in a batch, two runs at a time."""
+def ways(tmp_path_factory) -> dict[tuple[str, str], Future]:
+    """Every call in every mode and way, two runs at a time."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         return {
-            (mode, batched): pool.submit(run, tmp_path_factory.mktemp("calls"), batched, flags)
+            (mode, way): pool.submit(run, tmp_path_factory.mktemp("calls"), way, flags)
             for mode, flags in MODES.items()
-            for batched in (False, True)
+            for way in WAYS
         }
 
 
+@pytest.mark.parametrize("way", WAYS[1:])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_in_a_batch_is_the_same_as_a_task(ways, mode: str, name: str) -> None:
-    (alone, left_alone), (batched, left_batched) = (ways[mode, way].result()[name] for way in (False, True))
-    assert batched == alone
-    assert left_batched == left_alone
+def test_a_call_in_our_ways_is_the_same_as_in_cores(ways, mode: str, name: str, way: str) -> None:
+    (by_core, left_by_core), (by_us, left_by_us) = (ways[mode, one].result()[name] for one in ("core", way))
+    assert by_us == by_core
+    assert left_by_us == left_by_core
+
+
+def test_modules_are_packed_once(tmp_path) -> None:
+    def kept() -> dict[str, int]:
+        words = ["ansible", "localhost", "-i", str(ROOT / "inventory/localhost.yml"), "-m", "ansible.builtin.ping"]
+        subprocess.run(words, cwd=ROOT, env={**os.environ, "ANSIBLE_HOME": str(tmp_path)}, check=True)
+        return {path.name: path.stat().st_mtime_ns for path in (tmp_path / "lightsout").iterdir()}
+
+    first = kept()
+    assert len(first) == 1
+    assert kept() == first
 
 
 BEHAVIOR = """

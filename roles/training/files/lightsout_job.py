@@ -1287,7 +1287,7 @@ class Runner:
         return self.finish(state, exit_code=code, signal=signal_name(number) if number else None, reason=reason)
 
     def finish(self, state, exit_code=None, reason="", **more):
-        """The last line of the log and the last state, in that order: whoever sees the state then sees the whole log."""
+        """The last line of the log, then the last state: whoever sees the state then sees the whole log."""
         self.reserve(0)
         ended = now()
         took = ""

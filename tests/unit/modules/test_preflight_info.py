@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import pytest
-from ansible_collections.lightsout.aws.plugins.module_utils import access
 from ansible_collections.lightsout.aws.plugins.modules import (
     budgets_budget,
     ec2_machine,
@@ -185,14 +186,29 @@ class TestPlan:
         aws.refuse("GetServiceQuota", "AccessDeniedException", times=2)
         assert look()["plan"]["quota"]["vcpus"] is None
 
-    def test_the_own_address_is_found_out(self, look, monkeypatch) -> None:
-        class Answer:
-            @staticmethod
-            def read(_size: int) -> bytes:
-                return b"198.51.100.4\n"
+    @pytest.mark.parametrize("told", ["198.51.100.4\n", "<html>Log in to this network</html>"])
+    def test_the_own_address_is_found_out(self, look, told) -> None:
+        class Service(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(told.encode())
 
-        monkeypatch.setattr(access, "open_url", lambda *_args, **_options: Answer)
-        assert look(access_cidrs=["auto"])["plan"]["access_cidrs"] == ["198.51.100.4/32"]
+            def log_message(self, *_words: object) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            result = look(access_cidrs=["auto"], checkip_url=f"http://127.0.0.1:{server.server_port}")
+            server.shutdown()
+        if told[0].isdigit():
+            assert result["plan"]["access_cidrs"] == ["198.51.100.4/32"]
+        else:
+            assert result["failed"] and "did not tell your address" in result["msg"]
+
+    def test_an_address_service_that_is_not_there_is_told(self, look) -> None:
+        result = look(access_cidrs=["auto"], checkip_url="http://127.0.0.1:9")
+        assert result["failed"] and "lightsout_access_cidr is 'auto', but http://127.0.0.1:9 did" in result["msg"]
 
 
 BAD = [
