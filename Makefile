@@ -92,6 +92,10 @@ lock: setup-local  ## Renew the locked requirements from requirements*.in
 	  uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --python-version 3.11 --custom-compile-command "make lock" "localcloud/$$part/requirements.in" \
 	    -o "localcloud/$$part/requirements.txt"; done
+	@for judge in prowler checkov; do \
+	  uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.12 \
+	    --excludes "tools/judges/$$judge-excludes.txt" --custom-compile-command "make lock" "tools/judges/$$judge.in" \
+	    -o "tools/judges/$$judge.txt"; done
 
 .PHONY: clean
 clean:  ## Stop the local cloud and remove all that was made here (AWS and your results stay untouched)

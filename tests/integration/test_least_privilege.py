@@ -1,48 +1,122 @@
-"""Of what a playbook's policy allows, a run needs every single action: without it, it is refused."""
+"""Of what a playbook's policy allows, a run needs every single action: without it, it is refused.
+
+Each run of tools/iam.yml is made by somebody who may do nothing, and again with what it was refused for, until it is
+refused nothing. What was given by then is the policy in docs/iam.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import urllib.request
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.helpers.least_privilege import keys_for
-from tests.helpers.project import Project
-
-pytestmark = [pytest.mark.long, pytest.mark.cloud, pytest.mark.timeout(3600)]
+from tests.conftest import ROOT, Cloud, localcloud, start_cloud
+from tests.helpers.least_privilege import user_who_may
+from tools import iam
 
 #: Runs go on without these: what they tell is then said to be unknown.
 ONLY_TELL = {
-    "ec2:DescribeSpotPriceHistory",
     "freetier:GetAccountPlanState",
     "pricing:GetProducts",
     "servicequotas:GetServiceQuota",
     "servicequotas:ListServiceQuotas",
+    "ec2:DescribeSpotPriceHistory",
 }
 
 
-def needed(cloud: Any, key: str) -> set[str]:
-    """What the holder of a key has asked for."""
-    with urllib.request.urlopen(f"{cloud.endpoint}/lightsout/actions", timeout=30) as answer:
-        return set(json.load(answer)[key])
+class Climber:
+    """Runs playbooks with ever more permissions.
+
+    Attributes:
+        needed: for each policy the actions without which a run was refused.
+        spared: those without which it went on.
+    """
+
+    def __init__(self, cloud: Cloud, variables: dict[str, Any]) -> None:
+        self.cloud, self.variables = cloud, variables
+        self.needed: dict[str, set[str]] = defaultdict(set)
+        self.spared: dict[str, set[str]] = defaultdict(set)
+        self._users = 0
+
+    def climb(self, playbook: str, variables: dict[str, Any]) -> None:
+        """Run a playbook until it is refused nothing."""
+        name = iam.policy_of(playbook)
+        allowed = iam.actions_of(iam.shipped(name))
+        while True:
+            done, refused = self._attempt(playbook, variables, self.needed[name])
+            assert refused <= allowed, f"{playbook} asks for {refused - allowed}, which docs/iam/{name}.json lacks"
+            refused -= ONLY_TELL
+            if done.returncode == 0:
+                self.spared[name] |= refused
+                return
+            assert refused, f"{playbook} fails, and was refused nothing:\n{done.stdout}{done.stderr}"
+            for action in refused if len(refused) > 1 else ():  # asked for at the same time: is each of them needed?
+                alone, _ = self._attempt(playbook, variables, allowed - {action})
+                if alone.returncode == 0:
+                    self.spared[name].add(action)
+            self.needed[name] |= refused
+
+    def _attempt(
+        self, playbook: str, variables: dict[str, Any], allowed: set[str]
+    ) -> tuple[subprocess.CompletedProcess, set[str]]:
+        """One run by a new user; what he was refused."""
+        self._users += 1
+        env = user_who_may(self.cloud, f"climber-{self._users}", iam.policy(allowed) if allowed else None)
+        done = subprocess.run(
+            [
+                *("ansible-playbook", f"playbooks/{playbook}.yml", "-e", f"@{self.cloud.settings}"),
+                *("-e", json.dumps({**self.variables, **variables})),
+            ],
+            cwd=ROOT,
+            env={**os.environ, **self.cloud.env, **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        with urllib.request.urlopen(f"{self.cloud.endpoint}/lightsout/actions", timeout=30) as answer:
+            asked = set(json.load(answer).get(env["AWS_ACCESS_KEY_ID"], []))
+        return done, asked - allowed
 
 
-@pytest.mark.parametrize("verb", ["provision", "sagemaker_up", "studio_up"])
-def test_without_any_one_action_the_run_is_refused(cloud, tmp_path, verb) -> None:
-    name = verb.replace("_", "-")
-    whole = keys_for(cloud, verb, prefix=name)
-    project = Project(cloud, f"{name}-0", tmp_path)
-    project.run(verb, env=whole)
-    project.run("teardown", teardown_confirm=False)
-    asked = needed(cloud, whole["AWS_ACCESS_KEY_ID"])
-    assert len(asked) > 10
-    wrong = {}
-    for number, action in enumerate(sorted(asked), 1):
-        project = Project(cloud, f"{name}-{number}", tmp_path)
-        run = project.run(verb, env=keys_for(cloud, verb, without=action, prefix=name), expect=None)
-        project.run("teardown", teardown_confirm=False)
-        if (run.returncode == 0) != (action in ONLY_TELL):
-            wrong[action] = run.output
-    assert not wrong, "\n".join(f"without {action}:\n{output}" for action, output in wrong.items())
+@pytest.fixture
+def climber(tmp_path) -> Iterator[Climber]:
+    """On a cloud of its own, as a sweep sees everything."""
+    cloud = start_cloud(f"climb-{os.getpid()}", tmp_path / "cloud")
+    given = {
+        "lightsout_project": "iam",
+        "lightsout_key_directory": str(tmp_path / "keys"),
+        "lightsout_price_cache": str(tmp_path / "prices.json"),
+        "sagemaker_training_results": str(tmp_path / "results"),
+    }
+    yield Climber(cloud, given)
+    localcloud("stop", "--state-dir", str(cloud.state_dir))
+
+
+@pytest.mark.cloud
+def test_without_any_one_action_machines_are_not_stopped(climber) -> None:
+    """The short one, for every change."""
+    climber.needed["provision"] = iam.actions_of(iam.shipped("provision"))
+    climber.climb("provision", {})
+    climber.climb("stop", {})
+    assert climber.needed["stop"] == iam.actions_of(iam.shipped("stop"))
+    assert climber.spared["stop"] == set()
+
+
+@pytest.mark.long
+@pytest.mark.cloud
+@pytest.mark.timeout(5400)
+def test_without_any_one_action_a_run_is_refused(climber) -> None:
+    for run in iam.TABLE["runs"]:
+        climber.climb(run["playbook"], run.get("with", {}))
+    policies = {iam.policy_of(run["playbook"]) for run in iam.TABLE["runs"]}
+    assert {name: climber.spared[name] for name in policies if climber.spared[name]} == {}
+    for name in policies:
+        recorded = iam.actions_of(iam.shipped(name)) - set(iam.TABLE["also"].get(name, []))
+        assert recorded - climber.needed[name] <= ONLY_TELL, name
