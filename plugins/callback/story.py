@@ -21,6 +21,7 @@ requirements:
   - C(stdout_callback = lightsout.aws.story) in C(ansible.cfg)
 """
 
+import gc
 import sys
 import threading
 import time
@@ -28,6 +29,7 @@ import time
 from ansible import constants as C
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
+from ansible.plugins.loader import filter_loader, test_loader
 
 #: A task that changed nothing is still worth a line when it kept the reader waiting this long, in seconds.
 SLOW = 3.0
@@ -113,6 +115,14 @@ class CallbackModule(DefaultCallback):
         self._ticker = Ticker(sys.stdout)
         self._started: dict[str, float] = {}
         self._heading = ""
+
+    def v2_playbook_on_start(self, playbook) -> None:
+        """Spare the workers work: each task runs in a fork of this process, which is now as ready as it will be."""
+        filter_loader.get("ansible.builtin.default")  # loads all that Jinja has; else each fork does
+        test_loader.get("ansible.builtin.defined")
+        gc.collect()
+        gc.freeze()  # what is here stays: forks need not look through it, which would copy its memory
+        super().v2_playbook_on_start(playbook)
 
     @property
     def _plain(self) -> bool:

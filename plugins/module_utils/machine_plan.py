@@ -399,23 +399,25 @@ class MachinePlan:
             limit = answers["prices"].on_demand.get(self.machine["instance_type"])
             rows = [row for row in rows if row["price"] is not None and limit is not None and row["price"] < limit]
         rows = rows[:CHOICES]
-        history = (
-            ec2.describe_spot_price_history(
-                InstanceTypes=[row["type"] for row in rows],
-                ProductDescriptions=["Linux/UNIX"],
-                StartTime=datetime.datetime.now(datetime.UTC),
-            )["SpotPriceHistory"]
-            if rows
-            else []
-        )
+        history: Any = []
+        if rows:
+            history = at_once({"spot": lambda: self.spot_history(*(row["type"] for row in rows))})["spot"]
+        if isinstance(history, Exception):  # a price that nobody may see is no reason to show none
+            history = []
         return choices.with_spot(rows, history)
 
     def find_spot_price(self) -> float | None:
         """Today's lowest spot price of the region's zones, USD per hour."""
-        history = self.client("ec2").describe_spot_price_history(
-            InstanceTypes=[self.machine["instance_type"]], ProductDescriptions=["Linux/UNIX"], MaxResults=20
-        )["SpotPriceHistory"]
+        history = self.spot_history(self.machine["instance_type"])
         return min((float(entry["SpotPrice"]) for entry in history), default=None)
+
+    def spot_history(self, *types: str) -> list[dict[str, Any]]:
+        """The spot prices of now, for each of these types and each zone."""
+        return self.client("ec2").describe_spot_price_history(
+            InstanceTypes=list(types),
+            ProductDescriptions=["Linux/UNIX"],
+            StartTime=datetime.datetime.now(datetime.UTC),
+        )["SpotPriceHistory"]
 
     @property
     def own_profile(self) -> bool:

@@ -62,6 +62,11 @@ class Climber:
                     return
             self.needed[name] |= refused
 
+    def finish(self, playbook: str, variables: dict[str, Any]) -> None:
+        """Run it with all that its policy allows, so that the next finds what it expects."""
+        done, _ = self._attempt(playbook, variables, iam.actions_of(iam.shipped(iam.policy_of(playbook))))
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def _attempt(
         self, playbook: str, variables: dict[str, Any], allowed: set[str]
     ) -> tuple[subprocess.CompletedProcess, set[str]]:
@@ -113,9 +118,14 @@ def test_without_any_one_action_machines_are_not_stopped(climber) -> None:
 @pytest.mark.cloud
 @pytest.mark.timeout(5400)
 def test_without_any_one_action_a_run_is_refused(climber) -> None:
+    problems, unproven = [], {}
     for run in iam.TABLE["runs"]:
-        climber.climb(run["playbook"], run.get("with", {}))
-    unproven = {}
+        try:
+            climber.climb(run["playbook"], run.get("with", {}))
+        except AssertionError as problem:
+            problems.append(str(problem))
+            climber.finish(run["playbook"], run.get("with", {}))
+    assert not problems, "\n\n".join(problems)
     for name in {iam.policy_of(run["playbook"]) for run in iam.TABLE["runs"]}:
         recorded = iam.actions_of(iam.shipped(name)) - set(iam.TABLE["also"].get(name, []))
         unproven[name] = sorted(recorded - climber.needed[name] - only_tell(name))

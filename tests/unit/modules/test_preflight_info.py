@@ -186,6 +186,11 @@ class TestPlan:
         aws.refuse("GetServiceQuota", "AccessDeniedException", times=2)
         assert look()["plan"]["quota"]["vcpus"] is None
 
+    def test_types_are_shown_without_spot_prices_that_nobody_may_see(self, aws, look) -> None:
+        aws.refuse("DescribeSpotPriceHistory", "UnauthorizedOperation", times=9)
+        choices = look(needs={"vcpus": 2}, alternatives=True)["plan"]["choices"]
+        assert {choice["spot"] for choice in choices} == {None}
+
     @pytest.mark.parametrize("told", ["198.51.100.4\n", "<html>Log in to this network</html>"])
     def test_the_own_address_is_found_out(self, look, told) -> None:
         class Service(BaseHTTPRequestHandler):
