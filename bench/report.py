@@ -46,7 +46,7 @@ holds Lightsout to its number.
 JOURNEY = """
 ## From nothing to Jupyter
 
-`up.yml` (check, provision, configure; it ends when Jupyter answers) beside what nobody can avoid: boot, packages, the
+`up.yml` (provision and configure; it ends when Jupyter answers) beside what nobody can avoid: boot, packages, the
 installer and Jupyter's start, done by the bare script one after another. `make bench-journey`, {date}, {machine},
 medians of {rounds} rounds.
 

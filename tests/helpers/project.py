@@ -127,6 +127,7 @@ class Project:
                 "lightsout_key_directory": str(self.keys),
                 "training_fetch_folder": str(self.folder / "results"),
                 "access_ssh_include": False,
+                "ec2_machine_user_data": "",  # what comes at the first boot would be for nothing in most tests
                 **variables,
             },
         )
