@@ -98,6 +98,7 @@ class Project:
     Attributes:
         folder: of its own; keys are in ``folder/keys``, results in ``folder/results``.
         enforced: each playbook is run by somebody who may do what its policy in docs/iam allows, and nothing else.
+        prepares: packages and installer come at a machine's first boot, as for users; most tests do not need them.
         calls: of the last run that was ``watched``, in their order.
     """
 
@@ -105,6 +106,7 @@ class Project:
     name: str
     folder: Path
     enforced: bool = False
+    prepares: bool = False
     calls: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -127,7 +129,7 @@ class Project:
                 "lightsout_key_directory": str(self.keys),
                 "training_fetch_folder": str(self.folder / "results"),
                 "access_ssh_include": False,
-                "ec2_machine_user_data": "",  # what comes at the first boot would be for nothing in most tests
+                **({} if self.prepares else {"ec2_machine_user_data": ""}),
                 **variables,
             },
         )

@@ -19,7 +19,7 @@ UBUNTU = next(offer.parameter for offer in OFFERS if "ubuntu/server/24.04" in of
 @pytest.fixture(scope="module")
 def lab(cloud, tmp_path_factory):
     """A project that is provisioned, and torn down at the end."""
-    project = Project(cloud, "lab", tmp_path_factory.mktemp("lab"))
+    project = Project(cloud, "lab", tmp_path_factory.mktemp("lab"), prepares=True)
     project.run("provision")
     yield project
     project.run("teardown", teardown_confirm=False)
@@ -40,7 +40,9 @@ class TestAgain:
         assert "PRIVATE KEY" in key.read_text()
         assert lab.ssh("id --user --name").strip() == "ubuntu"
 
-    def test_the_installer_comes_while_the_machine_boots(self, lab) -> None:
+    def test_installer_and_packages_come_while_the_machine_boots(self, lab) -> None:
+        installed = "dpkg-query --show --showformat='${db:Status-Status}' screen"
+        lab.ssh(f"sudo flock --timeout 100 /run/lightsout-packages.lock true; {installed} | grep installed")
         file = "/opt/.lightsout-anaconda3-installer.sh"
         sums = lab.ssh(f"sudo timeout 50 sh -c 'until [ -e {file} ]; do sleep 0.5; done; sha256sum {file}'")
         assert (
