@@ -6,6 +6,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 # Some images forbid bytecode, and pay for it at each start of Python.
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -q
+# What takes minutes begins first, so that both processes end at the same time.
+LONGEST := tests/flows $(patsubst %,tests/integration/test_%.py,autostop train sagemaker fleet provision access torchrun judges)
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 
 .PHONY: help
@@ -28,7 +30,7 @@ demo: setup-local  ## The whole job on the local cloud, no AWS account needed; C
 test: setup-local  ## All tests: lint, units, Molecule, and the flows on the local cloud
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
 	@$(MAKE) --no-print-directory molecule
-	@$(PYTEST) --numprocesses=2 --dist=loadfile tests/flows tests/integration
+	@$(PYTEST) --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(LONGEST) tests/integration
 
 .PHONY: test-long
 test-long: setup-local  ## What takes too long for each change: whole installations, long waits
