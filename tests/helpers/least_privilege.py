@@ -25,14 +25,16 @@ def user_who_may(cloud: Cloud, name: str, document: dict[str, Any] | None) -> di
     return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
 
 
-def keys_for(cloud: Cloud, playbook: str, *, prefix: str = "least") -> dict[str, str]:
+def keys_for(cloud: Cloud, playbook: str, *, without: str = "", prefix: str = "least") -> dict[str, str]:
     """The environment of somebody who may run a playbook.
 
     Args:
         cloud: where.
         playbook: its name; one that is given by path or FQCN has no policy, and the cloud's own key is used.
+        without: an action that is taken out of the policy.
         prefix: of the user's name, so that tests do not share users.
     """
     if "." in playbook:
         return {}
-    return user_who_may(cloud, f"{prefix}-{playbook}", iam.shipped(iam.policy_of(playbook)))
+    document = policy_without(iam.shipped(iam.policy_of(playbook)), without)
+    return user_who_may(cloud, f"{prefix}-{playbook}-{without.replace(':', '-')}", document)

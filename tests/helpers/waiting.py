@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def until(happened: Callable[[], Any], what: str, seconds: float = 180) -> None:
+def until(happened: Callable[[], Any], what: str = "it did not happen", seconds: float = 180) -> None:
     """Wait for something.
 
     Raises:
@@ -16,4 +16,4 @@ def until(happened: Callable[[], Any], what: str, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
+        time.sleep(0.3)

@@ -8,13 +8,14 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from localcloud import podman
 from tests.helpers.project import PASSWORD, Project
+from tests.helpers.waiting import until
 from tools.jupyter_client import JupyterClient
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(900)]
@@ -35,14 +36,6 @@ ExecStartPost=/bin/sh -c "echo $(lightsout-autostop status --json) >> {LOOKS}"
 
 #: An hour of idleness in this world.
 HOUR = {"autostop_idle": "30s", "autostop_warning": "14s"}
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 90) -> None:
-    """Wait until a condition holds; fails when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "this did not happen in time"
-        time.sleep(0.5)
 
 
 class Shell(subprocess.Popen):
@@ -90,7 +83,7 @@ class Machine:
     def becomes(self, signal: str, verdict: str) -> None:
         """Wait until a look says so of a signal."""
         before = len(self.looks())
-        eventually(lambda: any(look[signal] == verdict for look in self.looks()[before:]))
+        until(lambda: any(look[signal] == verdict for look in self.looks()[before:]))
 
     def shell(self, *options: str, command: str = "") -> Shell:
         """An ssh session; `-tt` for one with a terminal."""
@@ -215,7 +208,7 @@ def test_it_stops_with_a_shell_a_screen_and_a_kernel_that_nobody_uses_and_says_s
         assert machine.state() == "running"
     shell = machine.shell("-tt")
     machine.project.ssh("screen -dmS empty")
-    eventually(lambda: machine.state() == "stopped", 120)
+    until(lambda: machine.state() == "stopped", seconds=120)
     told = shell.communicate(timeout=30)[0].decode()
     assert "This machine is powered off in" in told and "lightsout-autostop keep 2h" in told, told
 
@@ -257,4 +250,4 @@ def test_the_deadline_stops_a_busy_machine_whose_agent_is_dead_and_whose_disk_is
         machine.inside("sh", "-c", "cp /etc/passwd /var/file")
     assert machine.state() == "running"
     assert datetime.datetime.now(datetime.UTC) < ends, "this computer was too slow for the test"
-    eventually(lambda: machine.state() == "stopped", 90)
+    until(lambda: machine.state() == "stopped", seconds=90)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import localcloud
 from tests.helpers.project import Project
-from tests.integration.test_train import eventually
+from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(900)]
 
@@ -68,11 +68,11 @@ def test_what_an_interrupted_job_has_saved_survives_the_machine_and_a_new_one_go
 ) -> None:
     (machine,) = project.machines()
     train(project)
-    eventually(lambda: "results/checkpoint" in kept(project))  # the first sync, long before the end
+    until(lambda: "results/checkpoint" in kept(project))  # the first sync, long before the end
     told = localcloud("interrupt", machine["InstanceId"], "--notice", "45", "--state-dir", str(project.cloud.state_dir))
     assert told.returncode == 0, told.stderr
-    eventually(lambda: "results/farewell" in kept(project))  # its last words
-    eventually(lambda: project.machines() == [])
+    until(lambda: "results/farewell" in kept(project))  # its last words
+    until(lambda: project.machines() == [])
     saved = kept(project)
     farewell = int(saved["results/farewell"])
     assert farewell > 10 and json.loads(saved["state.json"])["state"] in ("running", "interrupted")
@@ -104,5 +104,5 @@ def test_the_machine_may_use_that_place_only(project: Project) -> None:
 def test_a_machine_that_is_to_be_terminated_after_its_job_is_gone_and_the_results_are_not(project: Project) -> None:
     settings = {"training_then": "terminate", "training_then_delay": 1, "training_python": "/usr/bin/python3", **SPOT}
     project.run("train", training_job="last", training_command="echo 43 > results/answer", **settings)
-    eventually(lambda: project.machines() == [])
+    until(lambda: project.machines() == [])
     assert kept(project, "last")["results/answer"] == "43\n"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 
 import pytest
 
 from tests.helpers.project import Project
+from tests.helpers.waiting import until
 
 # test_sagemaker and test_studio tear theirs down in every run; here with the whole teardown, side by side.
 pytestmark = [pytest.mark.cloud, pytest.mark.long, pytest.mark.timeout(900)]
@@ -49,10 +48,10 @@ class Studio(Project):
             VpcId=subnet["VpcId"],
             Tags=ours,
         )["DomainId"]
-        self.until(lambda: sagemaker.describe_domain(DomainId=domain)["Status"] == "InService")
+        until(lambda: sagemaker.describe_domain(DomainId=domain)["Status"] == "InService")
         sagemaker.create_user_profile(DomainId=domain, UserProfileName="ada")
         profile = {"DomainId": domain, "UserProfileName": "ada"}
-        self.until(lambda: sagemaker.describe_user_profile(**profile)["Status"] == "InService")
+        until(lambda: sagemaker.describe_user_profile(**profile)["Status"] == "InService")
         sagemaker.create_space(
             DomainId=domain,
             SpaceName="desk",
@@ -61,18 +60,10 @@ class Studio(Project):
             SpaceSharingSettings={"SharingType": "Private"},
         )
         space = {"DomainId": domain, "SpaceName": "desk"}
-        self.until(lambda: sagemaker.describe_space(**space)["Status"] == "InService")
+        until(lambda: sagemaker.describe_space(**space)["Status"] == "InService")
         machine = {"InstanceType": "ml.t3.medium"}
         sagemaker.create_app(**space, AppType="JupyterLab", AppName="default", ResourceSpec=machine)
         return domain
-
-    @staticmethod
-    def until(condition: Callable[[], bool]) -> None:
-        """Wait until it holds."""
-        deadline = time.monotonic() + 120
-        while not condition():
-            assert time.monotonic() < deadline, "this did not happen in time"
-            time.sleep(0.2)
 
     def file_systems(self) -> list[str]:
         """All that there are."""

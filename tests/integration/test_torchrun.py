@@ -12,7 +12,8 @@ import pytest
 
 from tests.helpers import torch
 from tests.helpers.project import Project
-from tests.integration.test_train import eventually, row
+from tests.helpers.waiting import until
+from tests.integration.test_train import row
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(900)]
 
@@ -99,9 +100,9 @@ def test_both_machines_work_on_one_job_and_its_results_come_home(pair: Project) 
 
 def test_a_node_that_is_killed_comes_back_and_the_job_goes_on_from_its_checkpoint(pair: Project) -> None:
     train(pair, "phoenix", 30, training_restarts=3, training_restart_delay=1)
-    eventually(lambda: "step 5" in log(pair, 2, "phoenix"))
+    until(lambda: "step 5" in log(pair, 2, "phoenix"))
     pair.ssh_to(node(pair, 2), "pkill --signal KILL --full torch.distributed.run")
-    eventually(lambda: row(pair, "phoenix").split()[1] == "succeeded", 150)
+    until(lambda: row(pair, "phoenix").split()[1] == "succeeded", seconds=150)
     for number in (1, 2):
         told = log(pair, number, "phoenix")
         assert "step 29 sum 3 of 2" in told
@@ -112,10 +113,10 @@ def test_a_node_that_is_killed_comes_back_and_the_job_goes_on_from_its_checkpoin
 @pytest.mark.long
 def test_without_restarts_the_loss_of_a_node_ends_the_job_with_one_status_that_names_it(pair: Project) -> None:
     train(pair, "mortal", 400)
-    eventually(lambda: "step 2" in log(pair, 1, "mortal") and "step 2" in log(pair, 2, "mortal"))
+    until(lambda: "step 2" in log(pair, 1, "mortal") and "step 2" in log(pair, 2, "mortal"))
     began = time.monotonic()
     pair.ssh_to(node(pair, 2), "sudo systemctl kill --signal KILL lightsout-job@mortal")
-    eventually(lambda: row(pair, "mortal").split()[1] not in ("running", "queued"), 120)
+    until(lambda: row(pair, "mortal").split()[1] not in ("running", "queued"), seconds=120)
     assert time.monotonic() - began < 120
     line = row(pair, "mortal")
     assert line.split()[1] in ("lost", "failed") and "lightsout-pair-machine-2" in line, line
@@ -123,7 +124,7 @@ def test_without_restarts_the_loss_of_a_node_ends_the_job_with_one_status_that_n
 
 def test_one_cancel_ends_it_on_every_machine(pair: Project) -> None:
     train(pair, "endless", 4000)
-    eventually(lambda: "step 2" in log(pair, 1, "endless") and "step 2" in log(pair, 2, "endless"))
+    until(lambda: "step 2" in log(pair, 1, "endless") and "step 2" in log(pair, 2, "endless"))
     assert row(pair, "endless").split()[1] == "running"
     run = pair.run("cancel", training_job="endless")
     assert "has been cancelled" in run.output
@@ -143,7 +144,7 @@ def test_a_script_that_fails_on_one_machine_fails_everywhere_with_its_exit_code_
 
 def test_a_job_on_one_machine_of_two_is_found_again_wherever_it_is(pair: Project) -> None:
     pair.run("train", training_job="single", training_command="echo only here", training_python="/usr/bin/python3")
-    eventually(lambda: "succeeded" in row(pair, "single"))
+    until(lambda: "succeeded" in row(pair, "single"))
     assert pair.ssh_to(node(pair, 2), "ls jobs | grep single || true") == ""
     assert "only here" in pair.run("logs", training_job="single").output
     missing = pair.run("logs", expect=2, training_job="nowhere")

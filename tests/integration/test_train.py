@@ -7,7 +7,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,16 +15,9 @@ import pytest
 
 from localcloud import podman
 from tests.helpers.project import Project
+from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(900)]
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 90) -> None:
-    """Wait until a condition holds; fails when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "this did not happen in time"
-        time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +60,11 @@ def test_a_job_outlives_a_controller_that_is_killed_right_after_the_start(projec
     controller = subprocess.Popen(
         words, env={**os.environ, **project.cloud.env}, stdout=subprocess.DEVNULL, start_new_session=True
     )
-    eventually(lambda: "began" in project.ssh("cat jobs/alone/log 2>/dev/null || true"))
+    until(lambda: "began" in project.ssh("cat jobs/alone/log 2>/dev/null || true"))
     os.killpg(controller.pid, signal.SIGKILL)
     controller.wait()
     subprocess.run(["pkill", "-f", f"ssh.*{project.keys}"], check=False)
-    eventually(lambda: "succeeded" in row(project, "alone"))
+    until(lambda: "succeeded" in row(project, "alone"))
     assert "finished alone" in log(project, "alone")
 
 
@@ -113,10 +106,10 @@ GREEDY = "python3 -c 'x = bytearray(900 << 20); print(len(x))'"
 @pytest.mark.parametrize("launcher", ["systemd", "screen"])
 def test_a_job_that_is_killed_for_memory_says_so(project: Project, launcher: str) -> None:
     train(project, f"modest-{launcher}", GREEDY, training_launcher=launcher)
-    eventually(lambda: "succeeded" in row(project, f"modest-{launcher}"))  # the machine has enough
+    until(lambda: "succeeded" in row(project, f"modest-{launcher}"))  # the machine has enough
     with memory_of(project, 700 << 20):
         train(project, f"greedy-{launcher}", GREEDY, training_launcher=launcher)
-        eventually(lambda: "failed" in row(project, f"greedy-{launcher}"))
+        until(lambda: "failed" in row(project, f"greedy-{launcher}"))
     state = project.ssh(f"cat jobs/greedy-{launcher}/state.json")
     assert "ran out of memory" in state and '"exit_code": 137' in state, state
 
@@ -141,7 +134,7 @@ def test_a_full_disk_is_told_and_neither_log_nor_record_is_lost(project: Project
     try:
         hoards = "echo begins; sleep 2; head --bytes=100M /dev/zero > results/heap || exit 5"
         train(project, "hoarder", hoards, training_launcher="screen")
-        eventually(lambda: "failed" in row(project, "hoarder"))
+        until(lambda: "failed" in row(project, "hoarder"))
         state = project.ssh("cat jobs/hoarder/state.json")
         assert '"exit_code": 5' in state and "the disk is full" in state, state
         assert "begins" in log(project, "hoarder") and "failed after" in log(project, "hoarder")
@@ -154,7 +147,7 @@ def test_jobs_of_a_queue_wait_for_each_other(project: Project) -> None:
     train(project, "two", "true", training_queue="gpu", training_launcher="screen")
     assert "waits for one in the queue 'gpu'" in row(project, "two")
     project.ssh("touch go")
-    eventually(lambda: "succeeded" in row(project, "two"))
+    until(lambda: "succeeded" in row(project, "two"))
 
 
 COUNTS = "echo start >> results/starts; echo up; sleep 20; echo done"
@@ -172,8 +165,8 @@ def test_after_a_restart_of_the_machine_a_job_goes_on_if_it_is_to(project: Proje
         except (subprocess.SubprocessError, OSError):
             return False
 
-    eventually(is_back)
-    eventually(lambda: "succeeded" in row(project, "phoenix"))
+    until(is_back)
+    until(lambda: "succeeded" in row(project, "phoenix"))
     assert project.ssh("cat jobs/phoenix/source/results/starts").split() == ["start", "start"]
     assert "after a restart of the machine" in log(project, "phoenix")
     assert "lost" in row(project, "mayfly") and project.ssh("cat jobs/mayfly/source/results/starts").split() == [
@@ -187,11 +180,11 @@ def test_the_machine_stops_after_its_last_job_and_not_before(project: Project, t
     assert machine["State"]["Name"] == "running"  # though many jobs have ended
     train(project, "last", "until [ -e ~/go-on ]; do sleep 0.2; done; echo 42 > results/answer")
     train(project, "first", "true", training_then="stop", training_then_delay=1)
-    eventually(lambda: "succeeded" in row(project, "first"))
+    until(lambda: "succeeded" in row(project, "first"))
     time.sleep(3)
     assert project.machines()[0]["State"]["Name"] == "running"
     project.ssh("touch go-on")
-    eventually(lambda: project.machines()[0]["State"]["Name"] == "stopped")
+    until(lambda: project.machines()[0]["State"]["Name"] == "stopped")
     project.run("start")
     assert "succeeded" in row(project, "last")
     project.run("fetch", training_job="last")
