@@ -144,7 +144,9 @@ def main() -> None:
     contenders = [CONTENDERS[name] for name in options.contenders.split(",")]
     counts = [int(count) for count in options.hosts.split(",")]
     samples = [
-        Sample(**sample) for sample in before.get("samples", ()) if options.add and sample["hosts"] not in counts
+        Sample(**sample)
+        for sample in before.get("samples", ())
+        if options.add and (sample["hosts"] not in counts or (options.no_install and sample["phase"] == "install"))
     ]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, Cloud(Path(folder)) as cloud:
         print("Preparing …", flush=True)
@@ -181,7 +183,7 @@ def main() -> None:
     results = {
         "machine": f"{os.cpu_count()} cores, {platform.freedesktop_os_release()['PRETTY_NAME']}",
         "versions": versions(),
-        "date": time.strftime("%Y-%m-%d"),
+        "dates": {**before.get("dates", {}), **{str(hosts): time.strftime("%Y-%m-%d") for hosts in counts}},
         "rounds": {hosts: rounds_of(samples, hosts) for hosts in sorted({sample.hosts for sample in samples})},
         "executions": executions,
         "samples": [asdict(sample) for sample in samples],

@@ -29,7 +29,7 @@ anew and writes this page; [bench/README.md](../bench/README.md) says how, and w
 
 ![Seconds of each contender for a run that changes nothing](performance.svg)
 
-Measured on {date}, {machine}: {versions}.
+Measured on {machine}: {versions}.
 Medians of rounds in alternation ({rounds}); `x` is the ratio to the bare shell script. The machines are
 containers of the local cloud on the same computer, so they share its processors with the controller.
 
@@ -110,11 +110,11 @@ def write(results: dict[str, Any]) -> Path:
     tables = "\n".join(filter(None, (table(results, phase) for phase in PHASES)))
     PAGE.write_text(
         TEXT.format(
-            date=results["date"],
             machine=results["machine"],
             versions=results["versions"],
             rounds=", ".join(
-                f"{n} with {hosts} machine{'s' * (int(hosts) > 1)}" for hosts, n in results["rounds"].items()
+                f"{n} with {hosts} machine{'s' * (int(hosts) > 1)} on {results['dates'][hosts]}"
+                for hosts, n in results["rounds"].items()
             ),
             tables=tables.rstrip(),
             executions=executions,
