@@ -33,6 +33,7 @@ from ansible_collections.lightsout.aws.plugins.plugin_utils.kept_modules import 
 KEYWORDS = {"notify", "no_log", "check_mode", "changed_when", "failed_when"}
 COPY = {"ansible.builtin.copy", "ansible.legacy.copy", "copy"}
 TEMPLATE = {"ansible.builtin.template", "ansible.legacy.template", "template"}
+
 #: Options of a template that are about rendering; the others are about the file.
 TEMPLATE_OPTIONS = {
     "block_end_string",

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 from pathlib import Path
@@ -399,11 +400,10 @@ class MachinePlan:
             limit = answers["prices"].on_demand.get(self.machine["instance_type"])
             rows = [row for row in rows if row["price"] is not None and limit is not None and row["price"] < limit]
         rows = rows[:CHOICES]
-        history: Any = []
+        history: list[dict[str, Any]] = []
         if rows:
-            history = at_once({"spot": lambda: self.spot_history(*(row["type"] for row in rows))})["spot"]
-        if isinstance(history, Exception):  # a price that nobody may see is no reason to show none
-            history = []
+            with contextlib.suppress(Exception):  # a price that nobody may see is no reason to show none
+                history = self.spot_history(*(row["type"] for row in rows))
         return choices.with_spot(rows, history)
 
     def find_spot_price(self) -> float | None:
