@@ -30,7 +30,7 @@ from ansible.template import Templar, trust_as_template
 from ansible.vars.clean import namespace_facts
 from ansible_collections.lightsout.aws.plugins.plugin_utils.kept_modules import PROFILE, SHELF, KeptModules, put
 
-KEYWORDS = {"notify", "no_log", "check_mode", "changed_when", "failed_when"}
+KEYWORDS = {"notify", "no_log", "check_mode", "changed_when", "failed_when", "first"}
 COPY = {"ansible.builtin.copy", "ansible.legacy.copy", "copy"}
 TEMPLATE = {"ansible.builtin.template", "ansible.legacy.template", "template"}
 
@@ -55,20 +55,27 @@ def holds(condition: Any, templar: Templar) -> bool:
     return all(map(templar.evaluate_conditional, condition if isinstance(condition, list) else [condition]))
 
 
+def failure_among(results: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first result that says that its call failed."""
+    return next((result for result in results if result.get("failed")), None)
+
+
 class Step:
-    """One entry of ``look`` or ``tasks``: a module, its options and the keywords around it.
+    """One call of ``look`` or ``tasks``: a module, its options and the keywords around it.
 
     Attributes:
+        chain: calls of one chain run one after another; chains run side by side.
         args: the module's options; empty for a call that is not wanted, whose templates need not make sense.
         call: what the runner takes; None for a call that is not wanted.
     """
 
     call: dict[str, Any] | None = None
 
-    def __init__(self, entry: Any, place: str, templar: Templar) -> None:
+    def __init__(self, entry: Any, place: str, templar: Templar, chain: str = "") -> None:
+        self.chain = chain
         if not isinstance(entry, Mapping):
             raise AnsibleActionFail(f"{place} is {entry!r}; it must be a task: a module name with its options")
-        modules = [key for key in entry if key not in KEYWORDS | {"name", "when"}]
+        modules = [key for key in entry if key not in KEYWORDS | {"name", "when", "loop"}]
         if len(modules) != 1:
             raise AnsibleActionFail(f"{place} names {len(modules)} modules ({', '.join(modules)}); it must name one")
         self.module: str = modules[0]
@@ -84,6 +91,7 @@ class Step:
             self.check_mode = boolean(words["check_mode"], strict=False)
         self.only_looks = not boolean(words.get("changed_when", True), strict=False)
         self.may_fail = not boolean(words.get("failed_when", True), strict=False)
+        self.first = boolean(words.get("first", False), strict=False)
 
 
 class ActionModule(ActionBase):
@@ -92,7 +100,7 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_diff = True
     _supports_async = False
-    _VALID_ARGS = frozenset({"problems", "look", "refuse", "hold", "tasks", "role_paths"})
+    _VALID_ARGS = frozenset({"problems", "look", "refuse", "hold", "tasks", "at_once", "role_paths"})
 
     @classmethod
     def finalize_task_arg(cls, name: str, value: Any, templar: Any, context: Any) -> Any:
@@ -118,7 +126,7 @@ class ActionModule(ActionBase):
         answers, digest, done = self._ask(looks, memory.digest, steps or [])
         if looks:
             answers = self._answers(looks, answers)
-            if answers[-1].get("failed"):
+            if failure_among(answers):
                 return self._summary(looks, answers)
             self._learn(looks, answers)
         if steps is None or done is None:  # nothing was done: what was seen is not what was foreseen
@@ -177,36 +185,48 @@ class ActionModule(ActionBase):
     # -- calling ------------------------------------------------------------------------------------------------
     def _steps(self, name: str) -> list[Step]:
         """The calls of ``look`` or ``tasks``, as they are now."""
-        templar = self._here()
+        at_once = name == "tasks" and boolean(self._task.args.get("at_once", False), strict=False)
         steps: dict[str, Step] = {}
-        for place, entry in self._entries(name, self._task.args.get(name) or [], templar):
-            step = Step(entry, place, templar)
+        for place, entry, templar in self._entries(name, self._task.args.get(name) or [], self._here()):
+            step = Step(entry, place, templar, chain=place.partition(".")[0] if at_once else "")
             if name == "look":  # several roles may want to know the same
                 step.check_mode, step.only_looks = False, True
                 steps.setdefault(step.name, step)
             else:
                 steps[place] = step
         for step in steps.values():
-            step.call = {**self._call(step), "may_fail": step.may_fail} if step.wanted else None
+            marks = {"may_fail": step.may_fail, "first": step.first}
+            step.call = {**self._call(step), **marks} if step.wanted else None
         return list(steps.values())
 
-    def _entries(self, place: str, entries: Any, templar: Templar) -> Iterator[tuple[str, Any]]:
-        """Each call with its place; those of a block whose condition does not hold as calls that are not wanted."""
+    def _entries(self, place: str, entries: Any, templar: Templar) -> Iterator[tuple[str, Any, Templar]]:
+        """Each call with its place, and with templates that know its item.
+
+        Of a block whose condition does not hold, the calls are not wanted.
+        """
         for number, entry in enumerate(entries):
             here = f"{place}[{number}]"
-            if not isinstance(entry, Mapping) or "block" not in entry:
-                yield here, entry
+            if isinstance(entry, Mapping) and "loop" in entry and "block" not in entry:
+                for item_number, item in enumerate(templar.template(entry["loop"])):
+                    knowing = {**templar.available_variables, "item": item}
+                    yield (
+                        f"{here}[{item_number}]",
+                        entry,
+                        templar.copy_with_new_env(available_variables=knowing),
+                    )
+            elif not isinstance(entry, Mapping) or "block" not in entry:
+                yield here, entry, templar
             elif strangers := set(entry) - {"name", "when", "block"}:
                 raise AnsibleActionFail(
                     f"{here} is a block with {', '.join(sorted(strangers))}; it may have name and when"
                 )
             else:
                 wanted = holds(entry.get("when", True), templar)
-                for below, inner in self._entries(f"{here}.block", entry["block"], templar):
-                    yield below, inner if wanted else {**inner, "when": False}
+                for below, inner, within in self._entries(f"{here}.block", entry["block"], templar):
+                    yield below, inner if wanted else {**inner, "when": False}, within
 
     def _answers(self, steps: list[Step], answers: list[dict[str, Any]], hide: bool = False) -> list[dict[str, Any]]:
-        """The result of each call, to the first that failed."""
+        """The result of each call, but for those after one that failed."""
         answered = iter(answers)
         results: list[dict[str, Any]] = []
         for step in steps:
@@ -216,7 +236,7 @@ class ActionModule(ActionBase):
                 continue
             answer = next(answered, None)
             if answer is None:  # an earlier call failed
-                break
+                continue
             self._judge(step, answer)
             if step.no_log and hide:
                 answer = self._censored(answer)
@@ -234,15 +254,25 @@ class ActionModule(ActionBase):
         Returns:
             The answers, their digest, and the results of the work; None for these if the answers are others.
         """
-        calls = [[step.call for step in kind if step.call] for kind in (looks, steps)]
-        if not any(calls):
+        questions = [step.call for step in looks if step.call]
+        chains: dict[str, list[dict[str, Any]]] = {}
+        for step in steps:
+            if step.call:
+                chains.setdefault(step.chain, []).append(step.call)
+        if not questions and not chains:
             return [], "", []
-        self._calls = (calls[0], digest, calls[1])
+        self._calls = (questions, digest, list(chains.values()))
         whole = self._execute_module(module_name="lightsout.aws.batch", module_args={}, task_vars=self._vars)
         if "answers" not in whole:
             raise AnsibleActionFail(result=whole, message=str(whole.get("msg", "the batch could not be run")))
         seen, digest, done = json.loads(zlib.decompress(base64.b64decode(whole["answers"])))
-        return list(map(self._result, seen)), digest, None if done is None else list(map(self._result, done))
+        answers = list(map(self._result, seen))
+        if done is None:
+            return answers, digest, None
+        results = []  # one for each call: None for those that were not made
+        for calls, heard in zip(chains.values(), done, strict=True):
+            results += [*map(self._result, heard), *[None] * (len(calls) - len(heard))]
+        return answers, digest, results
 
     def _result(self, answer: dict[str, Any]) -> dict[str, Any]:
         """A call's answer, read by the parser that core uses for every module."""
@@ -278,10 +308,9 @@ class ActionModule(ActionBase):
         }
         if facts := self._facts(results):
             whole["ansible_facts"] = facts
-        if results and results[-1].get("failed"):
-            last = results[-1]
-            whole |= {"failed": True, "msg": f"{last['name']}: {last.get('msg', 'failed')}"}
-            whole |= {key: last[key] for key in ("stderr", "stdout", "rc", "exception") if key in last}
+        if bad := failure_among(results):
+            whole |= {"failed": True, "msg": f"{bad['name']}: {bad.get('msg', 'failed')}"}
+            whole |= {key: bad[key] for key in ("stderr", "stdout", "rc", "exception") if key in bad}
         return whole
 
     @staticmethod
@@ -315,14 +344,15 @@ class ActionModule(ActionBase):
     # -- what is sent -------------------------------------------------------------------------------------------
     def _configure_module(self, module_name, module_args, task_vars):
         """Where core asks for a module's payload: ours holds every module that the calls need, and the calls."""
-        looks, digest, work = self._calls
-        calls = [*looks, *work]
-        names = {name for call in calls for name in (call["module"], call.get("file")) if name}
+        looks, digest, chains = self._calls
+        kinds = [looks, *chains]
+        names = {name for calls in kinds for call in calls for name in (call["module"], call.get("file")) if name}
         modules = KeptModules(self, sorted(names), self._vars, with_runner=True)
-        named = [
-            {**call, **{key: modules.fqns[call[key]] for key in ("module", "file") if key in call}} for call in calls
+        asked, *work = [
+            [{**call, **{key: modules.fqns[call[key]] for key in ("module", "file") if key in call}} for call in calls]
+            for calls in kinds
         ]
-        sent = json.dumps([named[: len(looks)], digest, named[len(looks) :]])
+        sent = json.dumps([asked, digest, work])
         return modules.payload(
             f"library = open_library({modules.arguments})\n"
             "import batch_runner, json\n"

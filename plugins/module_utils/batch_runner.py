@@ -5,10 +5,10 @@
 It lies beside the modules in the zip that the controller sends, and gets a list of calls. It must run on every Python
 that Ansible's own modules support (3.9 and newer), and may import nothing of ours.
 
-A *call* is a dictionary: ``module`` (its import name), ``args`` (the JSON that the module reads) and ``may_fail`` (the
-list goes on when it fails). A copy has besides ``file`` and ``file_args`` (the call that only mends owner and mode) and
-``copy``: ``content`` (base64), ``checksum`` (SHA-1, hex), ``dest``, ``basename`` (None for bare content), ``suffix``,
-``force``, ``follow``, ``check``, ``diff``.
+A *call* is a dictionary: ``module`` (its import name), ``args`` (the JSON that the module reads), ``may_fail`` (the
+list goes on when it fails) and ``first`` (of calls that only look: the others wait for it). A copy has besides
+``file`` and ``file_args`` (the call that only mends owner and mode) and ``copy``: ``content`` (base64), ``checksum``
+(SHA-1, hex), ``dest``, ``basename`` (None for bare content), ``suffix``, ``force``, ``follow``, ``check``, ``diff``.
 Copies do what Ansible's own copy action does from the controller, in the same order: compare, then write or mend.
 """
 
@@ -97,12 +97,39 @@ class Runner:
 
     def ask(self, calls):
         """The answers of calls that only look, to the first that fails: they run side by side."""
-        started = [self.start(call["module"], call["args"]) for call in calls]
-        return until_failure(calls, [self.end(*child) for child in started])
+        answers = {}
+        for first in (True, False):
+            started = {n: self.start(c["module"], c["args"]) for n, c in enumerate(calls) if c["first"] == first}
+            answers.update((n, self.end(*child)) for n, child in started.items())
+        return until_failure(calls, [answers[n] for n in range(len(calls))])
 
     def do(self, calls):
         """The answers of calls, one after another, to the first that fails."""
         return until_failure(calls, map(self.run, calls))
+
+    def do_at_once(self, chains):
+        """What ``do`` says of each of several lists of calls, which run side by side."""
+        if len(chains) < 2:
+            return [self.do(calls) for calls in chains]
+        started = []
+        for calls in chains:
+            file = tempfile.TemporaryFile(dir=self.folder)
+            child = os.fork()
+            if child == 0:
+                try:
+                    file.write(json.dumps(self.do(calls)).encode())
+                    file.flush()
+                finally:
+                    os._exit(0)
+            started.append((child, file))
+        done = []
+        for child, file in started:
+            status = os.waitpid(child, 0)[1]
+            file.seek(0)
+            lost = {"rc": status or 1, "stdout": "", "stderr": "the process that made these calls was lost"}
+            done.append(json.loads(file.read() or json.dumps([lost])))
+            file.close()
+        return done
 
     def run(self, call):
         """One call's answer."""
@@ -240,16 +267,17 @@ def digest_of(answers):
 def main(library, profile, looks, digest, work):
     """Ask ``looks``; do ``work`` if the answers' digest is the given one, or if there was nothing to ask.
 
-    Each list ends with the first call that fails. Prints one JSON object with the answers, their digest, and the
+    ``work`` is a list of lists of calls: these run side by side, the calls of each one after another. Each list ends
+    with the first call that fails. Prints one JSON object with the answers, their digest, and the
     results of the work (None if it was not done). These are packed, so that ``-vvv`` does not show them.
     """
     folder = tempfile.mkdtemp(prefix="ansible_batch_")
     try:
         runner = Runner(library, profile, folder)
-        runner.warm_up(looks + work)
+        runner.warm_up(looks + [call for calls in work for call in calls])
         answers = runner.ask(looks)
         found = digest_of(answers) if looks else digest
-        done = runner.do(work) if found == digest else None
+        done = runner.do_at_once(work) if found == digest else None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     said = json.dumps([answers, found, done])

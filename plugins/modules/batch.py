@@ -30,6 +30,7 @@ options:
       - Calls that only ask. They run side by side, also in check mode, and change nothing. Written as those of
         O(tasks); of calls with the same C(name) the first is made, so that the questions of several roles can be added
         up.
+      - With C(first=true) a call is answered before the others are asked.
       - The templates of O(refuse), O(hold) and O(tasks) find the answers in the variable C(seen), by the calls'
         names, and facts in C(ansible_facts).
       - The answers are remembered in C(ANSIBLE_HOME/lightsout), readable by you alone, for at most 30 days. They are a
@@ -51,16 +52,24 @@ options:
   tasks:
     description:
       - The calls, in order. Each is a dictionary with one module name as key (fully qualified) and its options as
-        value, and optionally C(name), C(when), C(notify), C(no_log), C(check_mode), C(changed_when) and C(failed_when).
+        value, and optionally C(name), C(when), C(loop), C(notify), C(no_log), C(check_mode), C(changed_when) and
+        C(failed_when).
       - These mean what they mean on a task, but C(changed_when) and C(failed_when) take booleans only. C(notify) names
         handlers, which run when this call changed something. With C(failed_when=false) the list goes on when the call
         fails.
+      - With C(loop) a call is made for each item; its templates know it as C(item).
       - A C(block) with C(name) and C(when) holds calls for which that condition is asked once.
       - Modules that need an action plugin of their own cannot be used, except M(ansible.builtin.copy) of files and
         content (not of folders), M(ansible.builtin.template) and M(ansible.builtin.command).
     type: list
     elements: dict
     default: []
+  at_once:
+    description:
+      - Whether the entries of O(tasks) run side by side. The calls of a C(block) still run one after another, and stop
+        at the first that fails; the other entries go on to their end.
+    type: bool
+    default: false
   role_paths:
     description:
       - Folders of roles. Relative sources of copies and templates are looked for in their C(files) and C(templates),
@@ -74,7 +83,7 @@ attributes:
   diff_mode:
     support: full
 notes:
-  - Loops, C(register), C(until), C(delegate_to) and C(become) belong to the whole batch, not to a single call.
+  - C(register), C(until), C(delegate_to) and C(become) belong to the whole batch, not to a single call.
 author:
   - The Lightsout authors
 """

@@ -237,6 +237,7 @@ BEHAVIOR = """
         tasks:
           - {ansible.builtin.command: {argv: ["false"]}, failed_when: false}
           - {ansible.builtin.command: {argv: ["false"]}, name: Breaks}
+          - {ansible.builtin.command: {argv: ["true"]}, name: Not wanted, when: false}
           - {ansible.builtin.command: {argv: [touch, "{{ folder }}/never"]}}
       ignore_errors: true
       register: second
@@ -285,6 +286,40 @@ BEHAVIOR = """
       vars: {word: this}
       ignore_errors: true
       register: wrong
+    - lightsout.aws.batch:
+        look:
+          - {name: Later, ansible.builtin.stat: {path: "{{ folder }}/first"}}
+          - {name: First, ansible.builtin.command: {argv: [sh, -c, "sleep 0.2; touch {{ folder }}/first"]}, first: true}
+        tasks:
+          - name: "Of {{ item.word }}"
+            ansible.builtin.copy: {content: "{{ item.word }}", dest: "{{ folder }}/{{ item.word }}", mode: "0644"}
+            when: item.wanted
+            loop: "{{ words }}"
+      vars: {words: [{word: one, wanted: true}, {word: two, wanted: false}, {word: three, wanted: true}]}
+      register: looped
+    - lightsout.aws.batch:
+        at_once: true
+        tasks:
+          # Each ends only when the other has begun.
+          - name: A chain
+            block:
+              - {name: Begins, ansible.builtin.file: {path: "{{ folder }}/begun", state: touch, mode: "0644"}}
+              - {name: Meets, ansible.builtin.wait_for: {path: "{{ folder }}/met", timeout: 20}}
+          - name: Another
+            block:
+              - {name: Waits, ansible.builtin.wait_for: {path: "{{ folder }}/begun", timeout: 20}}
+              - {name: Ends, ansible.builtin.file: {path: "{{ folder }}/met", state: touch, mode: "0644"}}
+      register: beside
+    - lightsout.aws.batch:
+        at_once: true
+        tasks:
+          - name: Bad
+            block:
+              - {name: Fails, ansible.builtin.command: {argv: ["false"]}}
+              - {name: Comes after it, ansible.builtin.command: {argv: [touch, "{{ folder }}/never"]}}
+          - {name: Good, ansible.builtin.command: {argv: [touch, "{{ folder }}/good"]}}
+      ignore_errors: true
+      register: half
     - ansible.builtin.copy:
         content: "{{ found | to_json }}"
         dest: "{{ folder }}/seen.json"
@@ -297,6 +332,9 @@ BEHAVIOR = """
           held: "{{ held }}"
           refused: "{{ refused }}"
           wrong: "{{ wrong }}"
+          looped: "{{ looped }}"
+          beside: "{{ beside }}"
+          half: "{{ half }}"
           facts: "{{ ansible_facts }}"
 """
 
@@ -333,8 +371,8 @@ def test_only_the_handlers_of_calls_that_changed_something_wake(behavior) -> Non
 
 def test_the_list_stops_at_the_first_failure_that_counts(behavior) -> None:
     folder, seen, _ = behavior
-    assert [result["rc"] for result in seen["second"]["results"]] == [1, 1]
-    assert seen["second"]["msg"].startswith("Breaks: ")
+    assert [result["rc"] for result in seen["second"]["results"] if "rc" in result] == [1, 1]
+    assert seen["second"]["failed"] and seen["second"]["msg"].startswith("Breaks: ")
     assert not (folder / "never").exists()
 
 
@@ -364,6 +402,31 @@ def test_what_is_held_or_refused_does_nothing(behavior) -> None:
     assert seen["refused"]["failed"] and seen["refused"]["msg"] == "a folder\nand more"
     assert seen["wrong"]["failed"] and seen["wrong"]["msg"] == "this cannot be"
     assert not (folder / "never").exists()
+
+
+def test_a_call_is_made_for_each_item_of_its_loop(behavior) -> None:
+    folder, seen, _ = behavior
+    results = {result["name"]: result.get("skipped", False) for result in seen["looped"]["results"]}
+    assert results == {"Of one": False, "Of two": True, "Of three": False}
+    assert (folder / "one").read_text() == "one" and not (folder / "two").exists()
+
+
+def test_what_must_be_known_first_is_asked_first(behavior) -> None:
+    _, seen, _ = behavior
+    assert seen["looped"]["seen"]["Later"]["stat"]["exists"]
+
+
+def test_at_once_each_entry_goes_its_own_way(behavior) -> None:
+    _, seen, _ = behavior
+    assert [result["name"] for result in seen["beside"]["results"]] == ["Begins", "Meets", "Waits", "Ends"]
+    assert not seen["beside"].get("failed")
+
+
+def test_at_once_a_failure_stops_its_own_entry_alone_and_is_told(behavior) -> None:
+    folder, seen, _ = behavior
+    assert seen["half"]["failed"] and seen["half"]["msg"].startswith("Fails: ")
+    assert [result["name"] for result in seen["half"]["results"]] == ["Fails", "Good"]
+    assert (folder / "good").exists() and not (folder / "never").exists()
 
 
 MEMORY = """
