@@ -12,6 +12,7 @@ short_description: A schedule of EventBridge Scheduler, which calls an AWS API a
 description:
   - Makes, changes and deletes one schedule. It runs on AWS and needs no computer of yours.
   - A target such as C(arn:aws:scheduler:::aws-sdk:ec2:stopInstances) calls that API with O(target.input).
+  - C(ACCOUNT) and C(PARTITION) in O(target.arn) and in O(target.role_arn) stand for the caller's own.
   - Schedules themselves have no tags. Their groups do, and a group that is missing is made with O(group_tags).
 options:
   name:
@@ -207,9 +208,22 @@ class Keeper:
 
     def __init__(self, module) -> None:
         self.params, self.check = module.params, module.check_mode
-        self.client = Clients(module)("scheduler")
+        clients = Clients(module)
+        self.client = clients("scheduler")
+        if target := self.params["target"]:
+            self.params["target"] = self.named(target, clients)
         self.which = {"Name": module.params["name"], "GroupName": module.params["group"]}
         self.changes: dict[str, Any] = {}
+
+    @staticmethod
+    def named(target: dict[str, Any], clients: Clients) -> dict[str, Any]:
+        """A target with the caller's own account and partition."""
+        arns = {key: target[key] for key in ("arn", "role_arn")}
+        if not any(word in arn for arn in arns.values() for word in ("ACCOUNT", "PARTITION")):
+            return target
+        caller = clients("sts").get_caller_identity()
+        account, partition = caller["Account"], caller["Arn"].split(":")[1]
+        return target | {k: v.replace("ACCOUNT", account).replace("PARTITION", partition) for k, v in arns.items()}
 
     def observe(self) -> dict[str, Any] | None:
         """The schedule under the names of our options."""

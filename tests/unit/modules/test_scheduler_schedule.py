@@ -72,6 +72,14 @@ def test_a_second_time_changes_nothing_and_asks_twice(aws, keep) -> None:
     assert aws.calls == ["GetSchedule", "ListTagsForResource"]
 
 
+def test_whoever_calls_need_not_know_his_account(aws, keep) -> None:
+    nameless = {"arn": STOP.replace(":aws:", ":PARTITION:", 1), "role_arn": "arn:PARTITION:iam::ACCOUNT:role/x"}
+    keep(**{**WANTED, "target": {**WANTED["target"], **nameless}})
+    target = stored(aws)["Target"]
+    assert (target["Arn"], target["RoleArn"]) == (STOP, "arn:aws:iam::123456789012:role/x")
+    assert not keep(**{**WANTED, "target": {**WANTED["target"], **nameless}})["changed"]
+
+
 def test_a_later_time_is_one_call_and_keeps_everything_else(aws, keep) -> None:
     keep(**WANTED)
     result = keep(**{**WANTED, "expression": "at(2026-11-24T05:00:00)"})
