@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shlex
 import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from localcloud import podman
+from localcloud.running import client, running
 
 ROOT = Path(__file__).resolve().parent.parent
 USER = "ubuntu"
@@ -59,20 +59,13 @@ class Cloud:
     environment: dict[str, str] = field(default_factory=dict)
     name: str = f"bench-{os.getpid()}"
     settings: Path = Path()
+    _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __enter__(self) -> Cloud:
         state = self.folder / "cloud"
-        self._localcloud("start", "--name", self.name, "--state-dir", str(state), "--port", "0")
-        words = shlex.split((state / "env").read_text().replace("export ", ""))
-        self.environment = dict(word.split("=", 1) for word in words)
+        self.environment = self._open.enter_context(running(self.name, state))
         self.settings = state / "settings.yml"
-        self.ec2 = boto3.client(
-            "ec2",
-            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
-            region_name=self.environment["AWS_REGION"],
-            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
-        )
+        self.ec2 = client(self.environment, "ec2")
         private = Ed25519PrivateKey.generate()
         self.key = self.folder / "key.pem"
         self.key.touch(mode=0o600)
@@ -94,11 +87,7 @@ class Cloud:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._localcloud("stop", "--state-dir", str(self.folder / "cloud"))
-
-    @staticmethod
-    def _localcloud(*words: str) -> None:
-        subprocess.run(["python", "-m", "localcloud", *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        self._open.close()
 
     # -- machines -----------------------------------------------------------------------------------------------
     def launch(self, image: str, count: int) -> list[Machine]:

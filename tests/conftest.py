@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import boto3
 import pytest
 
 from localcloud import podman
+from localcloud.running import client, environment
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,13 +42,7 @@ class Cloud:
 
     def client(self, service: str):
         """A boto3 client of this cloud."""
-        return boto3.client(
-            service,
-            endpoint_url=self.endpoint,
-            aws_access_key_id=self.env["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"],
-            region_name=self.env["AWS_REGION"],
-        )
+        return client(self.env, service)
 
     def containers(self) -> list[str]:
         """The names of its containers, in whatever state."""
@@ -67,8 +60,7 @@ def start_cloud(name: str, state_dir: Path, *words: str) -> Cloud:
     """Start a local cloud; fails with its own words where it cannot."""
     done = localcloud("start", "--name", name, "--state-dir", str(state_dir), "--port", "0", *words)
     assert done.returncode == 0, done.stdout + done.stderr
-    assignments = shlex.split((state_dir / "env").read_text().replace("export ", ""))
-    return Cloud(name, state_dir, dict(word.split("=", 1) for word in assignments))
+    return Cloud(name, state_dir, environment(state_dir))
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-import boto3
-
+from localcloud.running import client, environment
 from plugins.module_utils import prices
 from tools.jupyter_client import JupyterClient, LoginRefused
 
@@ -86,10 +85,7 @@ class Demo:
         self.environment = os.environ | {"ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.connections)}
         subprocess.run([*CLOUD, "stop"], cwd=ROOT, env=self.environment, check=False, stdout=subprocess.DEVNULL)
         self.run([*CLOUD, "start"])
-        for line in (STATE / "env").read_text().splitlines():
-            for assignment in shlex.split(line.removeprefix("export ")):
-                key, _, value = assignment.partition("=")
-                self.environment[key] = value
+        self.environment |= environment(STATE)
         # Made for this run, handed over in the environment: a command line could be read in the process list.
         self.environment["LIGHTSOUT_JUPYTER_PASSWORD"] = secrets.token_urlsafe(18)
 
@@ -99,16 +95,7 @@ class Demo:
 
     def api(self, service: str):
         """A boto3 client of the local cloud, for looking at what the playbooks did."""
-        keys = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
-        endpoint, key, secret, region = (self.environment[name] for name in keys)
-        return boto3.client(
-            service, endpoint_url=endpoint, aws_access_key_id=key, aws_secret_access_key=secret, region_name=region
-        )
-
-    def ssh(self, command: str) -> str:
-        """What a command on the machine prints, over the ssh that a user would type."""
-        words = ["ssh", "-F", str(KEYS / f"{PROJECT}.config"), PROJECT, command]
-        return subprocess.run(words, env=self.environment, check=True, capture_output=True, text=True).stdout
+        return client(self.environment, service)
 
     # -- the steps ----------------------------------------------------------------------------------------------
     def look_at_jupyter(self) -> None:

@@ -8,18 +8,20 @@ for, and puts them together with that file's rules: to which things, on what con
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import re
-import shlex
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from localcloud.running import client, running
+from tools import strays
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs/iam"
@@ -103,17 +105,25 @@ def key_of(playbook: str) -> str:
     return "IAM" + policy_of(playbook).upper().replace("_", "")
 
 
+def prepare(run: dict[str, Any], env: dict[str, str]) -> None:
+    """What a run shall find besides what the runs before it have made.
+
+    Args:
+        run: of the table.
+        env: the variables that point at the cloud, with a key that may do everything.
+    """
+    if project := run.get("strays"):
+        # An image keeps its project from being swept.
+        strays.leave(functools.partial(client, env), project, image=run["playbook"] != "sweep")
+
+
 def record() -> dict[str, set[str]]:
     """Run the playbooks on a local cloud of its own; the actions that each asked for."""
-    cloud = [sys.executable, "-m", "localcloud"]
-    state = ["--state-dir", str(STATE)]
-    subprocess.run([*cloud, "start", "--name", "iam", "--port", "0", *state], cwd=ROOT, check=True)
-    try:
-        words = shlex.split((STATE / "env").read_text().replace("export ", ""))
-        env = {**os.environ, **dict(word.split("=", 1) for word in words)}
+    with running("iam", STATE) as env:
         for cache in STATE.glob("prices-*.json"):  # whoever finds prices there does not ask for them
             cache.unlink()
         for run in TABLE["runs"]:
+            prepare(run, env)
             variables = {
                 "lightsout_project": "iam",
                 "lightsout_key_directory": str(STATE / "keys"),
@@ -124,14 +134,12 @@ def record() -> dict[str, set[str]]:
             subprocess.run(
                 ["ansible-playbook", book, "-e", f"@{STATE}/settings.yml", "-e", json.dumps(variables)],
                 cwd=ROOT,
-                env={**env, "AWS_ACCESS_KEY_ID": key_of(run["playbook"])},
+                env={**os.environ, **env, "AWS_ACCESS_KEY_ID": key_of(run["playbook"])},
                 stdin=subprocess.DEVNULL,
                 check=True,
             )
         with urllib.request.urlopen(f"{env['AWS_ENDPOINT_URL']}/lightsout/actions", timeout=30) as answer:  # noqa: S310
             seen = json.load(answer)
-    finally:
-        subprocess.run([*cloud, "stop", *state], cwd=ROOT, check=False)
     recorded = {policy_of(run["playbook"]): set(seen[key_of(run["playbook"])]) for run in TABLE["runs"]}
     for name, actions in TABLE["also"].items():
         recorded[name] |= set(actions)

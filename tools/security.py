@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from typing import Any
 import boto3
 import yaml
 
+from localcloud.running import running
 from tools import canary, controls
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -156,15 +156,9 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 @contextlib.contextmanager
 def cloud(state: Path) -> Iterator[dict[str, str]]:
     """A local cloud of our own; the variables that point at it."""
-    words = [sys.executable, "-m", "localcloud"]
-    name = f"security-{os.getpid()}"
-    subprocess.run([*words, "start", "--name", name, "--port", "0", "--state-dir", str(state)], cwd=ROOT, check=True)
-    try:
-        env = dict(word.split("=", 1) for word in shlex.split((state / "env").read_text().replace("export ", "")))
+    with running(f"security-{os.getpid()}", state) as env:
         # Prowler asks whether a key looks like one of AWS's.
         yield {**env, "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}
-    finally:
-        subprocess.run([*words, "stop", "--state-dir", str(state)], cwd=ROOT, check=False)
 
 
 def playbook(env: dict[str, str], state: Path, name: str, project: str, variables: dict[str, Any]) -> None:

@@ -129,6 +129,7 @@ def test_without_any_one_action_a_run_is_refused(climber) -> None:
     problems, unproven = [], {}
     for run in iam.TABLE["runs"]:
         try:
+            iam.prepare(run, climber.cloud.env)
             climber.climb(run["playbook"], run.get("with", {}))
         except AssertionError as problem:
             problems.append(str(problem))

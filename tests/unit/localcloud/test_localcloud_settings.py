@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 
 import pytest
 
+from localcloud.running import environment
 from localcloud.settings import ROOT, CloudError, Settings, alive, claim, holder, recorded, take_lock
 
 
@@ -25,8 +25,7 @@ def elsewhere(code: str, *words: str) -> str:
 
 def test_the_shell_gets_the_endpoint_and_keys_that_are_none(settings):
     settings.write_files({})
-    words = shlex.split((settings.state_dir / "env").read_text().replace("export ", ""))
-    assert dict(word.split("=", 1) for word in words) == settings.environment()
+    assert environment(settings.state_dir) == settings.environment()
     assert settings.environment()["AWS_ENDPOINT_URL"] == "http://127.0.0.1:5601"
     assert not settings.environment()["AWS_ACCESS_KEY_ID"].startswith(("AKIA", "ASIA"))
 
