@@ -93,8 +93,6 @@ def module_executions(contender: Playbook, setting: Setting) -> int:
     (machine,) = setting.machines
     install = "sudo tee /usr/local/bin/python-counted >/dev/null && sudo chmod 755 /usr/local/bin/python-counted"
     setting.cloud.ssh(machine, install, input=COUNTING_PYTHON)
-    setting.cloud.ssh(machine, "sudo install -m 666 /dev/null /var/tmp/python-starts")
-
     class Counted(type(contender)):
         """The same, by another interpreter."""
 
@@ -103,7 +101,9 @@ def module_executions(contender: Playbook, setting: Setting) -> int:
             file.write_text(file.read_text().replace("/usr/bin/python3", "/usr/local/bin/python-counted"))
             return file
 
-    Counted().run(setting)
+    for _ in range(2):  # to the first, the interpreter is news
+        setting.cloud.ssh(machine, "sudo install -m 666 /dev/null /var/tmp/python-starts")
+        Counted().run(setting)
     return int(setting.cloud.ssh(machine, "wc -l < /var/tmp/python-starts").stdout)
 
 

@@ -136,7 +136,10 @@ class ActionModule(ActionBase):
             if self._holds():
                 return {**self._told(looks, answers), "held": True}
             steps = self._steps("tasks")
-            _, _, done = self._ask([], "", steps)
+            now, digest, done = self._ask([], "", steps, afterwards=looks)
+            now = self._answers(looks, now)
+            if digest and not failure_among(now):
+                memory.keep(now, digest)
         work = self._answers(steps, done or [], hide=True)
         return {**self._told(looks, answers), **self._summary(steps, work), "held": False}
 
@@ -243,25 +246,28 @@ class ActionModule(ActionBase):
             results.append({"changed": False, **answer, **said})
         return results
 
-    def _ask(self, looks: list[Step], digest: str, steps: list[Step]) -> tuple[list, str, list | None]:
+    def _ask(
+        self, looks: list[Step], digest: str, steps: list[Step], afterwards: list[Step] | None = None
+    ) -> tuple[list, str, list | None]:
         """One execution on the target.
 
         Args:
             looks: what to ask.
             digest: of the answers on which ``steps`` rest.
             steps: what to do if the answers are these.
+            afterwards: what to ask once more if that changed something, where ``looks`` is empty.
 
         Returns:
             The answers, their digest, and the results of the work; None for these if the answers are others.
         """
-        questions = [step.call for step in looks if step.call]
+        questions, later = ([step.call for step in kind if step.call] for kind in (looks, afterwards or []))
         chains: dict[str, list[dict[str, Any]]] = {}
         for step in steps:
             if step.call:
                 chains.setdefault(step.chain, []).append(step.call)
         if not questions and not chains:
             return [], "", []
-        self._calls = (questions, digest, list(chains.values()))
+        self._calls = (questions, digest, list(chains.values()), later)
         whole = self._execute_module(module_name="lightsout.aws.batch", module_args={}, task_vars=self._vars)
         if "answers" not in whole:
             raise AnsibleActionFail(result=whole, message=str(whole.get("msg", "the batch could not be run")))
@@ -344,15 +350,15 @@ class ActionModule(ActionBase):
     # -- what is sent -------------------------------------------------------------------------------------------
     def _configure_module(self, module_name, module_args, task_vars):
         """Where core asks for a module's payload: ours holds every module that the calls need, and the calls."""
-        looks, digest, chains = self._calls
-        kinds = [looks, *chains]
+        looks, digest, chains, later = self._calls
+        kinds = [looks, later, *chains]
         names = {name for calls in kinds for call in calls for name in (call["module"], call.get("file")) if name}
         modules = KeptModules(self, sorted(names), self._vars, with_runner=True)
-        asked, *work = [
+        asked, afterwards, *work = [
             [{**call, **{key: modules.fqns[call[key]] for key in ("module", "file") if key in call}} for call in calls]
             for calls in kinds
         ]
-        sent = json.dumps([asked, digest, work])
+        sent = json.dumps([asked, digest, work, afterwards])
         return modules.payload(
             f"library = open_library({modules.arguments})\n"
             "import batch_runner, json\n"

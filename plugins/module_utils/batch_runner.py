@@ -236,12 +236,13 @@ def until_failure(calls, answers):
 
 def failed(answer):
     """Whether the list must stop here."""
-    if "result" in answer:
-        return answer["result"].get("failed", False)
-    if answer["rc"] != 0:
-        return True
+    return answer.get("rc", 0) != 0 or says(answer, "failed")
+
+
+def says(answer, word):
+    """Whether a call answered ``failed`` or ``changed``."""
     try:
-        return json.loads(answer["stdout"]).get("failed", False)
+        return (answer["result"] if "result" in answer else json.loads(answer["stdout"])).get(word, False)
     except ValueError:
         return False  # noise around the result: the controller knows how to read that
 
@@ -264,20 +265,24 @@ def digest_of(answers):
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def main(library, profile, looks, digest, work):
+def main(library, profile, looks, digest, work, afterwards):
     """Ask ``looks``; do ``work`` if the answers' digest is the given one, or if there was nothing to ask.
 
     ``work`` is a list of lists of calls: these run side by side, the calls of each one after another. Each list ends
-    with the first call that fails. Prints one JSON object with the answers, their digest, and the
-    results of the work (None if it was not done). These are packed, so that ``-vvv`` does not show them.
+    with the first call that fails. Prints one JSON object with the answers, their digest, and the results of the work
+    (None if it was not done). If it changed something, the answers are those to ``afterwards``. All is packed, so that
+    ``-vvv`` does not show it.
     """
     folder = tempfile.mkdtemp(prefix="ansible_batch_")
     try:
         runner = Runner(library, profile, folder)
-        runner.warm_up(looks + [call for calls in work for call in calls])
+        runner.warm_up(looks + [call for calls in work for call in calls] + afterwards)
         answers = runner.ask(looks)
         found = digest_of(answers) if looks else digest
         done = runner.do_at_once(work) if found == digest else None
+        if afterwards and any(says(answer, "changed") for calls in done or [] for answer in calls):
+            answers = runner.ask(afterwards)
+            found = digest_of(answers)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     said = json.dumps([answers, found, done])

@@ -25,6 +25,7 @@ from ansible.executor.module_common import _BuiltModule, _get_ansible_module_fqn
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__
 from ansible.utils.collection_loader._collection_finder import _get_collection_path
+from ansible_collections.lightsout.aws.plugins.module_utils.kept_modules import LONGEST_UNUSED
 
 HELPERS = Path(__file__).resolve().parent.parent / "module_utils"
 #: What comes before everything else on the target, and what runs batches there.
@@ -32,9 +33,6 @@ OPENER, RUNNER = HELPERS / "kept_modules.py", HELPERS / "batch_runner.py"
 
 #: Where modules are kept packed, and what hosts answered.
 SHELF = Path(C.ANSIBLE_HOME) / "lightsout"
-
-#: What lay there unchanged for so many seconds goes.
-LONGEST_UNUSED = 30 * 86400
 
 #: How modules and controller write JSON to each other: core's default, which all of core's modules speak.
 PROFILE = "legacy"
@@ -45,7 +43,7 @@ class CannotKeepError(AnsibleActionFail):
 
 
 def put(file: Path, content: bytes) -> None:
-    """Write a file to the shelf, whole or not at all, as other workers write too; what is old goes."""
+    """Write a file to the shelf, whole or not at all, as other workers write too; what lay there for long goes."""
     SHELF.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = file.with_suffix(f".{os.getpid()}")
     part.touch(mode=0o600)

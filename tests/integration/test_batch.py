@@ -437,6 +437,7 @@ MEMORY = """
         look:
           - {name: Wish, ansible.builtin.command: {argv: [cat, "{{ folder }}/wish"]}, no_log: "{{ secret }}"}
           - {name: Facts, ansible.builtin.setup: {gather_subset: ["!all", "!min", env]}}
+          - {name: Done, ansible.builtin.command: {argv: [test, -e, "{{ folder }}/done"]}, failed_when: false}
         tasks:
           - {ansible.builtin.copy: {content: "{{ seen.Wish.stdout }}", dest: "{{ folder }}/done", mode: "0644"}}
 """
@@ -473,6 +474,10 @@ class TestMemory:
 
     def test_the_same_answers_need_one_exchange_and_others_two(self, run) -> None:
         assert [run(wish) for wish in ("tea", "tea", "coffee", "coffee", "tea")] == [2, 1, 2, 1, 2]
+
+    def test_what_was_done_is_not_news_in_the_next_run(self, run) -> None:
+        run("tea")  # before it there was none
+        assert run("tea") == 1
 
     def test_work_is_looked_at_though_the_answers_are_the_same(self, run) -> None:
         run("tea")
