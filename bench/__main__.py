@@ -93,6 +93,7 @@ def module_executions(contender: Playbook, setting: Setting) -> int:
     (machine,) = setting.machines
     install = "sudo tee /usr/local/bin/python-counted >/dev/null && sudo chmod 755 /usr/local/bin/python-counted"
     setting.cloud.ssh(machine, install, input=COUNTING_PYTHON)
+
     class Counted(type(contender)):
         """The same, by another interpreter."""
 

@@ -35,8 +35,8 @@ options:
         names, and facts in C(ansible_facts).
       - The answers are remembered in C(ANSIBLE_HOME/lightsout), readable by you alone, for at most 30 days. They are a
         guess from which work is told, and which the target compares with its answers of now (not counting times)
-        before it does anything. When that work changed something, they are asked once more. With C(no_log) on one of the
-        calls nothing is remembered.
+        before it does anything. When that work changed something, they are asked once more. With C(no_log) on one of
+        the calls nothing is remembered.
     type: list
     elements: dict
     default: []
