@@ -94,7 +94,7 @@ from ansible_collections.lightsout.aws.plugins.module_utils.sentences import (
 )
 
 #: Seconds between two looks at the consoles.
-EVERY = 2
+EVERY = 1
 
 
 def console(ec2, instance_id: str) -> str:
