@@ -29,6 +29,7 @@ from ansible.release import __version__
 from ansible.template import Templar, trust_as_template
 from ansible.vars.clean import namespace_facts
 from ansible_collections.lightsout.aws.plugins.plugin_utils.kept_modules import PROFILE, SHELF, KeptModules, put
+from ansible_collections.lightsout.aws.plugins.plugin_utils.kept_templates import KeptEnvironment, kept
 
 KEYWORDS = {"notify", "no_log", "check_mode", "changed_when", "failed_when", "first"}
 COPY = {"ansible.builtin.copy", "ansible.legacy.copy", "copy"}
@@ -114,6 +115,13 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The merged result; ``results`` holds each call's own, ``seen`` the answers to ``look`` by name."""
         super().run(tmp, task_vars)
+        try:
+            return self._run(task_vars)
+        finally:
+            KeptEnvironment.keep()
+
+    def _run(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        """Look, and do what is to be done."""
         self._vars = dict(task_vars or {})
         roles = self._task.args.get("role_paths") or []
         self._vars["ansible_search_path"] = [*roles, *self._task.get_search_path()]
@@ -181,9 +189,9 @@ class ActionModule(ActionBase):
         """Whether somebody else must do something before the calls of ``tasks`` make sense."""
         return self._here().evaluate_conditional(self._task.args.get("hold", False))
 
-    def _here(self) -> Templar:
+    def _here(self, searchpath: list[str] | None = None, **more: Any) -> Templar:
         """Templates with all variables, and with what was seen."""
-        return self._templar.copy_with_new_env(available_variables=self._vars)
+        return kept(self._templar.copy_with_new_env(available_variables={**self._vars, **more}), searchpath)
 
     # -- calling ------------------------------------------------------------------------------------------------
     def _steps(self, name: str) -> list[Step]:
@@ -211,12 +219,7 @@ class ActionModule(ActionBase):
             here = f"{place}[{number}]"
             if isinstance(entry, Mapping) and "loop" in entry and "block" not in entry:
                 for item_number, item in enumerate(templar.template(entry["loop"])):
-                    knowing = {**templar.available_variables, "item": item}
-                    yield (
-                        f"{here}[{item_number}]",
-                        entry,
-                        templar.copy_with_new_env(available_variables=knowing),
-                    )
+                    yield f"{here}[{item_number}]", entry, self._here(item=item)
             elif not isinstance(entry, Mapping) or "block" not in entry:
                 yield here, entry, templar
             elif strangers := set(entry) - {"name", "when", "block"}:
@@ -429,9 +432,7 @@ class ActionModule(ActionBase):
         options = {key: args.pop(key) for key in list(args) if key in TEMPLATE_OPTIONS}
         told = generate_ansible_template_vars(args["src"], str(path), None, "ansible_managed" not in self._vars)
         folders = [place for p in self._vars["ansible_search_path"] for place in (f"{p}/templates", p)]
-        templar = self._templar.copy_with_new_env(
-            searchpath=[str(path.parent), *folders], available_variables={**self._vars, **told}
-        )
+        templar = self._here([str(path.parent), *folders], **told)
         text = trust_as_template(path.read_text())
         return str(templar.template(text, escape_backslashes=False, overrides=options)).encode()
 
