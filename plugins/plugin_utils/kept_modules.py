@@ -137,14 +137,21 @@ class KeptModules:
 
 
 def helpers_of(collection: str) -> list[Path]:
-    """The files that a collection's modules may import; none for core, whose version says it all."""
+    """The files that say which helpers a collection's modules have; none for core, whose version says it all.
+
+    Of an installed collection that is its manifest, of one that is worked on its helpers themselves.
+    """
     try:
         places = [Path(_get_collection_path(collection))]
     except ValueError:
         return []
     if collection == "lightsout.aws":  # its modules are built on these
         places.append(Path(_get_collection_path("amazon.aws")))
-    return [file for place in places for file in sorted((place / "plugins/module_utils").rglob("*.py"))]
+    files: list[Path] = []
+    for place in places:
+        manifest = place / "MANIFEST.json"
+        files += [manifest] if manifest.exists() else sorted((place / "plugins/module_utils").rglob("*.py"))
+    return files
 
 
 def zip_of(built: _BuiltModule) -> bytes:

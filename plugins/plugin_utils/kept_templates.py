@@ -47,7 +47,14 @@ class KeptEnvironment(AnsibleEnvironment):
     _kept: ClassVar[dict[tuple, CodeType]] = {}
     _file: ClassVar[Path | None] = None
     _news: ClassVar[bool] = False
+    _plugins: ClassVar[tuple[Any, Any] | None] = None
     _expression: str | None = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # Filters and tests, once found, are the same for all environments.
+        KeptEnvironment._plugins = KeptEnvironment._plugins or (self.filters, self.tests)
+        self.filters, self.tests = KeptEnvironment._plugins
 
     @classmethod
     def remember(cls) -> None:
