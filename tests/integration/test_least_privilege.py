@@ -49,8 +49,9 @@ class Climber:
         allowed = iam.actions_of(iam.shipped(name))
         told = {action for action in allowed if only_tells(name, action)}
         if name in TELLS:
-            look, _ = self._attempt(playbook, variables, allowed - told, "--check")
-            assert look.returncode == 0, f"{playbook} does not go on without {told}:\n{look.stdout}{look.stderr}"
+            lacking = told - {min(told)} if len(told) > 1 else told  # who may see nothing at all is refused
+            look, _ = self._attempt(playbook, variables, allowed - lacking, "--check")
+            assert look.returncode == 0, f"{playbook} does not go on without {lacking}:\n{look.stdout}{look.stderr}"
         while True:
             done, refused = self._attempt(playbook, variables, self.needed[name] | told)
             assert refused <= allowed, f"{playbook} asks for {refused - allowed}, which docs/iam/{name}.json lacks"
