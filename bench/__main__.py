@@ -185,7 +185,7 @@ def main() -> None:
         "machine": f"{os.cpu_count()} cores, {platform.freedesktop_os_release()['PRETTY_NAME']}",
         "versions": versions(),
         "dates": {**before.get("dates", {}), **{str(hosts): time.strftime("%Y-%m-%d") for hosts in counts}},
-        "rounds": {hosts: rounds_of(samples, hosts) for hosts in sorted({sample.hosts for sample in samples})},
+        "rounds": {str(hosts): rounds_of(samples, hosts) for hosts in sorted({sample.hosts for sample in samples})},
         "executions": executions,
         "samples": [asdict(sample) for sample in samples],
         "medians": [

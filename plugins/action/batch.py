@@ -32,6 +32,7 @@ from ansible_collections.lightsout.aws.plugins.plugin_utils.kept_modules import 
 from ansible_collections.lightsout.aws.plugins.plugin_utils.kept_templates import KeptEnvironment, kept
 
 KEYWORDS = {"notify", "no_log", "check_mode", "changed_when", "failed_when", "first"}
+AROUND = {"name", "when", "loop"} | KEYWORDS
 COPY = {"ansible.builtin.copy", "ansible.legacy.copy", "copy"}
 TEMPLATE = {"ansible.builtin.template", "ansible.legacy.template", "template"}
 
@@ -76,7 +77,7 @@ class Step:
         self.chain = chain
         if not isinstance(entry, Mapping):
             raise AnsibleActionFail(f"{place} is {entry!r}; it must be a task: a module name with its options")
-        modules = [key for key in entry if key not in KEYWORDS | {"name", "when", "loop"}]
+        modules = [key for key in entry if key not in AROUND]
         if len(modules) != 1:
             raise AnsibleActionFail(f"{place} names {len(modules)} modules ({', '.join(modules)}); it must name one")
         self.module: str = modules[0]
@@ -356,6 +357,8 @@ class ActionModule(ActionBase):
         looks, digest, chains, later = self._calls
         kinds = [looks, later, *chains]
         names = {name for calls in kinds for call in calls for name in (call["module"], call.get("file")) if name}
+        # All that this task may ever call: the target unpacks and compiles one set, whatever is asked or done today.
+        names |= set(filter(self._is_module, self._modules("look") | self._modules("tasks")))
         modules = KeptModules(self, sorted(names), self._vars, with_runner=True)
         asked, afterwards, *work = [
             [{**call, **{key: modules.fqns[call[key]] for key in ("module", "file") if key in call}} for call in calls]
@@ -367,6 +370,24 @@ class ActionModule(ActionBase):
             "import batch_runner, json\n"
             f"batch_runner.main(library, {PROFILE!r}, *json.loads({sent!r}))\n"
         )
+
+    def _modules(self, option: str) -> set[str]:
+        """The modules of an option's calls, whether they are wanted or not."""
+
+        def of(entries: Any) -> Iterator[str]:
+            for entry in entries:
+                if isinstance(entry, Mapping) and "block" in entry:
+                    yield from of(entry["block"])
+                elif isinstance(entry, Mapping):
+                    yield from set(entry) - AROUND
+
+        named = set(of(self._task.args.get(option) or []))
+        copying = {"ansible.builtin.copy", "ansible.builtin.file"} if named & (COPY | TEMPLATE) else set()
+        return named - COPY - TEMPLATE | copying
+
+    def _is_module(self, name: str) -> bool:
+        """Whether it is there; of calls that are not wanted, it need not be."""
+        return self._shared_loader_obj.module_loader.find_plugin_with_context(name, ".py").resolved
 
     def _call(self, step: Step) -> dict[str, Any]:
         """A step as the runner takes it."""
