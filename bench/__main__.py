@@ -186,7 +186,7 @@ def main() -> None:
         "versions": versions(),
         "dates": {**before.get("dates", {}), **{str(hosts): time.strftime("%Y-%m-%d") for hosts in counts}},
         "rounds": {str(hosts): rounds_of(samples, hosts) for hosts in sorted({sample.hosts for sample in samples})},
-        "executions": executions,
+        "executions": before.get("executions", {}) | executions,
         "samples": [asdict(sample) for sample in samples],
         "medians": [
             {"contender": who, "phase": phase, "hosts": hosts, **values}
