@@ -69,9 +69,11 @@ class Step:
         chain: calls of one chain run one after another; chains run side by side.
         args: the module's options; empty for a call that is not wanted, whose templates need not make sense.
         call: what the runner takes; None for a call that is not wanted.
+        changed: what it answered.
     """
 
     call: dict[str, Any] | None = None
+    changed: bool = False
 
     def __init__(self, entry: Any, place: str, templar: Templar, chain: str = "") -> None:
         self.chain = chain
@@ -247,6 +249,7 @@ class ActionModule(ActionBase):
             self._judge(step, answer)
             if step.no_log and hide:
                 answer = self._censored(answer)
+            step.changed = answer.get("changed", False)
             results.append({"changed": False, **answer, **said})
         return results
 
@@ -303,10 +306,7 @@ class ActionModule(ActionBase):
 
     def _summary(self, steps: list[Step], results: list[dict[str, Any]]) -> dict[str, Any]:
         """What the task as a whole reports, and which handlers it wakes."""
-        handlers: dict[str, None] = {}
-        for step, result in zip(steps, results, strict=False):
-            if result.get("changed"):
-                handlers |= dict.fromkeys(step.notify)
+        handlers = dict.fromkeys(handler for step in steps if step.changed for handler in step.notify)
         # The task executor reads this after we return; each call wakes its own handlers and no others.
         self._task.notify = [*(self._task.notify or []), *handlers]
         whole: dict[str, Any] = {
