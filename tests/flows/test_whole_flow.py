@@ -259,6 +259,8 @@ class TestFlow:
         (copy,) = [i for r in flow.ec2.describe_instances(Filters=mine)["Reservations"] for i in r["Instances"]]
         # Its own identity, the same files, and only its own key lets in.
         assert ssh(flow, "cat kept.py", LATER, copy) == "print(1)\n"
+        installed = "stat --format=%Y /opt/anaconda3/.lightsout-installed"
+        assert ssh(flow, installed, LATER, copy) == ssh(flow, installed)  # and not once more at the first boot
         for file in ("/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key.pub", "/etc/lightsout/jupyter/certificate.pem"):
             assert ssh(flow, f"cat {file}", LATER, copy) != ssh(flow, f"cat {file}")
         assert ssh(flow, "wc -l < .ssh/authorized_keys", LATER, copy).strip() == "1"
