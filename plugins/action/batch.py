@@ -112,8 +112,21 @@ class ActionModule(ActionBase):
         if name in {"problems", "refuse", "hold"}:
             return value
         if name in {"look", "tasks"}:
-            return templar.resolve_to_container(value) if isinstance(value, str) else value
+            return cls._listed(value, templar)
         return super().finalize_task_arg(name, value, templar, context)
+
+    @classmethod
+    def _listed(cls, value: Any, templar: Any) -> Any:
+        """The calls of a list that is a template, such as the name of a variable; and of its blocks that are."""
+        entries = templar.resolve_to_container(value) if isinstance(value, str) else value
+        if not isinstance(entries, list):
+            return entries
+        return [
+            {**entry, "block": cls._listed(entry["block"], templar)}
+            if isinstance(entry, Mapping) and isinstance(entry.get("block"), str)
+            else entry
+            for entry in entries
+        ]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The merged result; ``results`` holds each call's own, ``seen`` the answers to ``look`` by name."""

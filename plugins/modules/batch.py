@@ -59,7 +59,8 @@ options:
         handlers, which run when this call changed something. With C(failed_when=false) the list goes on when the call
         fails.
       - With C(loop) a call is made for each item; its templates know it as C(item).
-      - A C(block) with C(name) and C(when) holds calls for which that condition is asked once.
+      - A C(block) with C(name) and C(when) holds calls for which that condition is asked once. It may be a template, as
+        the whole list may.
       - Modules that need an action plugin of their own cannot be used, except M(ansible.builtin.copy) of files and
         content (not of folders), M(ansible.builtin.template) and M(ansible.builtin.command).
     type: list

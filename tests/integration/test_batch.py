@@ -263,8 +263,8 @@ BEHAVIOR = """
               - {name: Deeper, when: true, block: [{name: Below, ansible.builtin.stat: {path: /}}]}
           - name: The time
             when: seen.Folder.stat.exists
-            block: [{name: Also, ansible.builtin.stat: {path: /}}]
-      vars: {word: "{{ '{{ not a template }}' }}"}
+            block: "{{ also + [] }}"
+      vars: {also: [{name: Also, ansible.builtin.stat: {path: "{{ '/' }}"}}], word: "{{ '{{ not a template }}' }}"}
       register: third
     - lightsout.aws.batch:
         look: [{name: Folder, ansible.builtin.stat: {path: "{{ folder }}"}}]
